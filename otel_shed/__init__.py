@@ -1,1 +1,60 @@
-"""otel-shed: keeps tracing from hurting the program it observes, and keeps the traces that matter."""
+"""otel-shed: keeps tracing from hurting the program it observes, and keeps the traces that matter.
+
+The public names, nothing else. They are imported when first asked for, because the distro has to look at the
+environment before anything imports the SDK, which reads it once, and raises for what it cannot parse.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from otel_shed.config import ShedConfig
+    from otel_shed.control.phase import Action, Phase
+    from otel_shed.exporter import SheddingSpanExporter
+    from otel_shed.otlp.exporter import OTLPSpanExporter
+    from otel_shed.outcome import DropReason
+    from otel_shed.processor import SheddingSpanProcessor
+    from otel_shed.record import Priority
+    from otel_shed.sampler import AdaptiveSampler
+    from otel_shed.shedder import LoadShedder
+    from otel_shed.stats import Stats
+
+__all__ = [
+    "Action",
+    "AdaptiveSampler",
+    "DropReason",
+    "LoadShedder",
+    "OTLPSpanExporter",
+    "Phase",
+    "Priority",
+    "ShedConfig",
+    "SheddingSpanExporter",
+    "SheddingSpanProcessor",
+    "Stats",
+]
+
+_HOMES = {
+    "Action": "otel_shed.control.phase",
+    "AdaptiveSampler": "otel_shed.sampler",
+    "DropReason": "otel_shed.outcome",
+    "LoadShedder": "otel_shed.shedder",
+    "OTLPSpanExporter": "otel_shed.otlp.exporter",
+    "Phase": "otel_shed.control.phase",
+    "Priority": "otel_shed.record",
+    "ShedConfig": "otel_shed.config",
+    "SheddingSpanExporter": "otel_shed.exporter",
+    "SheddingSpanProcessor": "otel_shed.processor",
+    "Stats": "otel_shed.stats",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

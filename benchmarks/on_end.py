@@ -1,0 +1,149 @@
+"""What Span.end() costs the program: on_end, stock and ours in turns, in one process (parity H1 to H3, R1).
+
+Four situations: alone and with 8 threads, with an exporter that takes everything at once, and with one that hangs while
+the queue is full. The exporters are OTLP ones whose transport is replaced by nothing, so that each side pays for what
+it does before the network; for ours that includes encoding, which the stock processor leaves to its worker.
+Run: python benchmarks/on_end.py [--calls 100000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+from otel_shed import OTLPSpanExporter, SheddingSpanProcessor
+from otel_shed.outcome import Outcome
+from otel_shed.record import SpanRecord
+
+
+class StockSink(SpanExporter):
+    """Takes spans at once, or hangs."""
+
+    def __init__(self, hang: bool) -> None:
+        self.hang = hang
+        self.over = threading.Event()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        if self.hang:
+            self.over.wait()
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        self.over.set()
+
+
+class ShedSink(OTLPSpanExporter):
+    """Our exporter with its last step, the network, left out."""
+
+    def __init__(self, hang: bool) -> None:
+        super().__init__()
+        self.hang = hang
+        self.over = threading.Event()
+
+    def send_records(self, records: Sequence[SpanRecord], *, budget: float) -> Outcome:
+        if self.hang:
+            self.over.wait()
+        return Outcome(accepted=len(records))
+
+    def abort(self) -> None:
+        self.over.set()
+
+
+def ended_spans(count: int) -> list[ReadableSpan]:
+    """Spans of five attributes, as the SDK hands them to a processor."""
+    kept: list[ReadableSpan] = []
+
+    class Keep(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            kept.append(span)
+
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(Keep())
+    tracer = provider.get_tracer("benchmark")
+    for number in range(count):
+        with tracer.start_as_current_span("GET /cart/{id}") as span:
+            span.set_attribute("http.request.method", "GET")
+            span.set_attribute("http.route", "/cart/{id}")
+            span.set_attribute("http.response.status_code", 200)
+            span.set_attribute("cart.items", number)
+            span.set_attribute("user.id", f"user-{number % 1000}")
+    return kept
+
+
+def measure(processor: SpanProcessor, spans: list[ReadableSpan], threads: int) -> list[int]:
+    """Nanoseconds of each call."""
+    times: list[list[int]] = [[] for _ in range(threads)]
+    start = threading.Barrier(threads)
+
+    def run(mine: list[int], share: list[ReadableSpan]) -> None:
+        on_end, now = processor.on_end, time.perf_counter_ns
+        start.wait()
+        for span in share:
+            began = now()
+            on_end(span)
+            mine.append(now() - began)
+
+    workers = [threading.Thread(target=run, args=(times[n], spans[n::threads])) for n in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return sorted(value for mine in times for value in mine)
+
+
+def situation(
+    make: Callable[[bool], SpanProcessor], spans: list[ReadableSpan], *, threads: int, hung: bool
+) -> list[int]:
+    processor = make(hung)
+    for span in spans[:3000]:  # warm, and where it hangs: fill the queue
+        processor.on_end(span)
+    if not hung:
+        processor.force_flush()
+    measured = measure(processor, spans, threads)
+    exporter = processor.span_exporter
+    exporter.over.set()
+    processor.shutdown()
+    return measured
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    logging.getLogger().addHandler(logging.NullHandler())  # log lines are made, as in a program, and not written
+    spans = ended_spans(5_000) * max(1, arguments.calls // 5_000)
+    makers: dict[str, Callable[[bool], SpanProcessor]] = {
+        "stock": lambda hang: BatchSpanProcessor(StockSink(hang)),
+        "otel-shed": lambda hang: SheddingSpanProcessor(ShedSink(hang)),
+    }
+    print(f"{'situation':<28}{'':<12}{'mean':>9}{'p50':>9}{'p99':>9}{'max':>11}   microseconds, median of rounds")
+    for threads in (1, 8):
+        for hung in (False, True):
+            rows: dict[str, list[tuple[float, ...]]] = {name: [] for name in makers}
+            for _ in range(arguments.rounds):
+                for name, make in makers.items():
+                    times = situation(make, spans, threads=threads, hung=hung)
+                    rows[name].append(
+                        (statistics.fmean(times), times[len(times) // 2], times[len(times) * 99 // 100], times[-1])
+                    )
+            label = f"{threads} thread{'s' if threads > 1 else ''}, {'hung and full' if hung else 'healthy'}"
+            figures = {
+                name: [statistics.median(column) / 1000 for column in zip(*row, strict=True)]
+                for name, row in rows.items()
+            }
+            for name, (mean, p50, p99, worst) in figures.items():
+                print(f"{label:<28}{name:<12}{mean:>9.1f}{p50:>9.1f}{p99:>9.1f}{worst:>11.1f}")
+            ratio = [ours / stock for ours, stock in zip(figures["otel-shed"], figures["stock"], strict=True)]
+            print(f"{'':<28}{'ratio':<12}" + "".join(f"{value:>9.2f}" for value in ratio[:3]) + f"{ratio[3]:>11.2f}")
+
+
+if __name__ == "__main__":
+    main()

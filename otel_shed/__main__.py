@@ -1,0 +1,7 @@
+"""``python -m otel_shed`` is the ``otel-shed`` command."""
+
+import sys
+
+from otel_shed.cli import main
+
+sys.exit(main())

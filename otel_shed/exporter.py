@@ -1,0 +1,79 @@
+"""The same pipeline behind the SpanExporter interface, for set-ups in which only the exporter can be named.
+
+``export`` is called by whatever processor stands before it, one thread at a time. The rule: it returns at once with
+success, because what becomes of the spans is decided, and counted, behind it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from otel_shed.assembly import Assembly
+from otel_shed.config import ShedConfig
+from otel_shed.log_limit import LogLimit
+from otel_shed.otlp.exporter import OTLPSpanExporter
+from otel_shed.outcome import DropReason
+from otel_shed.stats import Stats, read_stats
+
+if TYPE_CHECKING:
+    from otel_shed.shedder import LoadShedder
+
+_DEFAULT_TIMEOUT_MILLIS = 30_000
+_log = LogLimit(logging.getLogger("otel_shed"), clock=time.monotonic)
+
+
+class SheddingSpanExporter(SpanExporter):
+    """A bounded queue and a worker in front of ``span_exporter``; OTLP as the environment says if None.
+
+    max_batches: queue so many batches as they come, the oldest dropped whole when it is full; if None, the spans are
+    queued one by one, at most ``max_queue_size`` of them. ValueError if it is not a positive integer.
+    """
+
+    def __init__(
+        self,
+        span_exporter: SpanExporter | None = None,
+        *,
+        max_batches: int | None = None,
+        shedder: LoadShedder | None = None,
+        meter_provider: MeterProvider | None = None,
+    ) -> None:
+        if max_batches is not None and (not isinstance(max_batches, int) or max_batches < 1):
+            raise ValueError(f"max_batches must be an integer of at least 1, not {max_batches!r}")
+        self.span_exporter = OTLPSpanExporter() if span_exporter is None else span_exporter
+        assembly = shedder.assembly if shedder else Assembly(ShedConfig.from_env(), meter_provider=meter_provider)
+        # The processor in front has gathered the batch already: nothing is gained by waiting for more.
+        self._pipeline = assembly.open_pipeline(
+            self.span_exporter, linger=0.0, max_batches=max_batches, meter_provider=meter_provider
+        )
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Queue the sampled ones of ``spans``; a span whose flags are not known counts as sampled."""
+        try:
+            sampled = [span for span in spans if span.context is None or span.context.trace_flags.sampled]
+            for _ in range(len(spans) - len(sampled)):
+                self._pipeline.ledger.end_unsampled()
+            if sampled:
+                self._pipeline.admit_batch(sampled)
+        except Exception as error:
+            self._pipeline.ledger.end_dropped(DropReason.ENCODE_FAILED, len(spans))
+            _log.warning("export", "a batch was dropped by a fault in export: %s: %s", type(error).__name__, error)
+        return SpanExportResult.SUCCESS
+
+    def force_flush(self, timeout_millis: int = _DEFAULT_TIMEOUT_MILLIS) -> bool:
+        """As SheddingSpanProcessor.force_flush."""
+        return self._pipeline.flush(max(0.0, timeout_millis / 1000))
+
+    def shutdown(self, timeout_millis: float = _DEFAULT_TIMEOUT_MILLIS) -> None:
+        """As SheddingSpanProcessor.shutdown."""
+        self._pipeline.shutdown(max(0.0, timeout_millis / 1000))
+
+    def stats(self) -> Stats:
+        """The account of the spans given to this exporter."""
+        return read_stats([self._pipeline])

@@ -1,0 +1,40 @@
+"""One log line a minute for each thing that goes wrong, and how many like it there were in between.
+
+Owns when each kind of line was last written. Called by any thread, also in the middle of ``span.end()``: it takes no
+lock, so two threads that fail in the same microsecond may both write a line, and none ever waits for another.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Hashable
+from typing import Any
+
+
+class LogLimit:
+    """Warnings on ``logger``, at most one every ``interval`` seconds for each key; the first at once.
+
+    Keys are a closed set of the caller's: one is remembered for each for as long as this lives.
+    """
+
+    def __init__(
+        self, logger: logging.Logger, interval: float = 60.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._logger = logger
+        self._interval = interval
+        self._clock = clock
+        self._state: dict[Hashable, tuple[float, int]] = {}  # when the last line was written, how many were not since
+
+    def warning(self, key: Hashable, msg: str, *args: object, **options: Any) -> None:
+        """Write the line if it is time for one; ``options`` are those of logging (``exc_info``, ``extra``)."""
+        now = self._clock()
+        written, suppressed = self._state.get(key, (None, 0))
+        if written is not None and now - written < self._interval:
+            self._state[key] = (written, suppressed + 1)
+            return
+        self._state[key] = (now, 0)
+        if suppressed:
+            msg += " (and %d more like this since the last such line)"
+            args = (*args, suppressed)
+        self._logger.warning(msg, *args, **options)

@@ -1,0 +1,126 @@
+"""Real threads, real locks and a one-shot signal, also where gevent has patched ``threading``.
+
+Called by whoever builds a pipeline. The rule: the worker is an operating-system thread, always. As a greenlet it would
+stop the whole program for as long as a collector takes to answer, because a gRPC call does not yield to gevent's hub.
+"""
+
+from __future__ import annotations
+
+import _thread
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+
+class Lock(Protocol):
+    """What is used of a raw lock; ``release`` may come from another thread than ``acquire``."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
+    def release(self) -> None: ...
+    def locked(self) -> bool: ...
+
+
+class WorkerThread(Protocol):
+    """What is used of a thread."""
+
+    def is_alive(self) -> bool: ...
+    def join(self, timeout: float | None = None) -> None: ...
+
+
+def _patched_by_gevent() -> bool:
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
+def _original(module: str, name: str) -> Any:
+    return sys.modules["gevent.monkey"].get_original(module, name)
+
+
+def allocate_lock() -> Lock:
+    """A raw, non-reentrant lock of the operating system."""
+    if _patched_by_gevent():
+        return _original("_thread", "allocate_lock")()  # type: ignore[no-any-return]
+    return _thread.allocate_lock()
+
+
+def allocate_rlock() -> Any:
+    """A reentrant lock: a signal handler or a finalizer that ends a span in the middle of on_end must not deadlock."""
+    if _patched_by_gevent():
+        return _original("_thread", "RLock")()
+    return _thread.RLock()
+
+
+class _NativeThread:
+    """A thread started past gevent's patches."""
+
+    def __init__(self, target: Callable[[], None]) -> None:
+        self._finished = allocate_lock()
+        self._finished.acquire()
+        self._target = target
+        _original("_thread", "start_new_thread")(self._run, ())
+
+    def _run(self) -> None:
+        try:
+            self._target()
+        finally:
+            self._finished.release()
+
+    def is_alive(self) -> bool:
+        return self._finished.locked()
+
+    def join(self, timeout: float | None = None) -> None:
+        if self._finished.acquire(timeout=-1 if timeout is None else timeout):
+            self._finished.release()
+
+
+def thread_id() -> int:
+    """The identity of this operating-system thread."""
+    if _patched_by_gevent():
+        return int(_original("_thread", "get_ident")())
+    return _thread.get_ident()
+
+
+def start_thread(*, name: str, target: Callable[[], None]) -> WorkerThread:
+    """Start a daemon thread: one that cannot keep the process from ending."""
+    if _patched_by_gevent():
+        return _NativeThread(target)
+    thread = threading.Thread(name=name, target=target, daemon=True)
+    thread.start()
+    return thread
+
+
+class Signal:
+    """Set once, waited for by any number of threads; under gevent waiting lets other greenlets run."""
+
+    # Only under gevent, whose hub a native wait would stop.
+    _POLL_SECONDS = 0.01
+
+    def __init__(self) -> None:
+        self._lock = allocate_lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Wake every waiter; may be called more than once, and from a signal handler."""
+        try:
+            self._lock.release()
+        except RuntimeError:
+            pass
+
+    def is_set(self) -> bool:
+        return not self._lock.locked()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait at most ``timeout`` seconds; whether it was set."""
+        if timeout <= 0:
+            return self.is_set()
+        if _patched_by_gevent():
+            deadline = time.monotonic() + timeout
+            while not self.is_set() and (left := deadline - time.monotonic()) > 0:
+                time.sleep(min(left, self._POLL_SECONDS))
+            return self.is_set()
+        if self._lock.acquire(timeout=min(timeout, threading.TIMEOUT_MAX)):
+            self._lock.release()
+            return True
+        return False

@@ -1,0 +1,158 @@
+"""urllib3 connections on which no wait outlasts the exchange's deadline.
+
+Owns the socket's time limit, which it sets anew before each system call: urllib3 (like every client on top of Python's
+sockets) limits one call only, so a server that sends a byte now and then could hold an export for ever. Used by the
+sending thread; only ``Exchange.interrupt`` comes from another. The rule: no call on the socket without a limit.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+_CHUNK = 65536
+
+
+class Exchange:
+    """One request and its response: until when, on which socket, and how far it got."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.deadline = 0.0
+        self._socket: socket.socket | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget the one before."""
+        self.connected = False
+        self.on_kept_connection = False
+        self.heard = False
+
+    def left(self) -> float:
+        """Seconds until the deadline; TimeoutError when there are none."""
+        left = self.deadline - self._clock()
+        if left <= 0:
+            raise TimeoutError("the time limit has passed")
+        return left
+
+    @property
+    def was_stale(self) -> bool:
+        """Whether it was sent on a kept connection that never answered: the server had closed it."""
+        return self.on_kept_connection and not self.heard
+
+    def use(self, connected: socket.socket | None) -> None:
+        self._socket = connected
+
+    def interrupt(self) -> None:
+        """End the call on the socket that the sending thread is in, from another thread."""
+        if (connected := self._socket) is None:
+            return
+        try:
+            # Not the TLS socket's own method: that one takes its TLS state away from under the thread that reads.
+            socket.socket.shutdown(connected, socket.SHUT_RDWR)
+        except (OSError, TypeError):  # closed meanwhile; or no socket of Python's, but TLS inside TLS
+            pass
+
+
+class _DeadlineReader(io.RawIOBase):
+    """What http.client reads from."""
+
+    def __init__(self, connected: socket.socket, exchange: Exchange) -> None:
+        # The socket's own file, so that the socket stays open until this is closed, as http.client expects.
+        self._raw = connected.makefile("rb", buffering=0)
+        self._socket = connected
+        self._exchange = exchange
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._socket.settimeout(self._exchange.left())
+        count = self._raw.readinto(buffer)
+        if count:
+            self._exchange.heard = True
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()
+
+
+class _DeadlineSocket:
+    """What http.client makes a response of: it asks for nothing but the file."""
+
+    def __init__(self, connected: socket.socket, exchange: Exchange) -> None:
+        self._socket = connected
+        self._exchange = exchange
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_DeadlineReader(self._socket, self._exchange), _CHUNK)
+
+
+class _WithDeadline(HTTPConnection):
+    def __init__(self, *args: Any, exchange: Exchange, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._exchange = exchange
+
+    def _new_conn(self) -> socket.socket:
+        """Connect to one of the host's addresses; each gets its share of the time, not all of it as with urllib3."""
+        addresses = socket.getaddrinfo(self._dns_host, self.port, 0, socket.SOCK_STREAM)
+        failure: OSError = socket.gaierror(f"no address for {self._dns_host}")
+        for number, (family, kind, protocol, _, address) in enumerate(addresses):
+            connected = socket.socket(family, kind, protocol)
+            try:
+                for option in self.socket_options or ():
+                    connected.setsockopt(*option)
+                connected.settimeout(self._exchange.left() / (len(addresses) - number))
+                self._exchange.use(connected)
+                connected.connect(address)
+                connected.settimeout(self._exchange.left())  # what TLS's handshake keeps to, as a whole
+                return connected
+            except OSError as error:
+                connected.close()
+                failure = error
+        raise failure
+
+    def connect(self) -> None:
+        self._exchange.connected = True
+        super().connect()
+        self._exchange.use(self.sock)
+
+    def request(self, *args: Any, **options: Any) -> None:
+        self._exchange.on_kept_connection = not self._exchange.connected
+        super().request(*args, **options)
+
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        view = memoryview(data)
+        # A TLS socket has a time limit for each record, not for sendall() as a whole.
+        for start in range(0, len(view), _CHUNK):
+            self.sock.settimeout(self._exchange.left())
+            super().send(view[start : start + _CHUNK])
+
+    def response_class(self, connected: socket.socket, **options: Any) -> http.client.HTTPResponse:  # type: ignore[override]
+        return http.client.HTTPResponse(_DeadlineSocket(connected, self._exchange), **options)  # type: ignore[arg-type]
+
+
+class _HTTPSWithDeadline(_WithDeadline, HTTPSConnection):
+    pass
+
+
+class HTTPPool(HTTPConnectionPool):
+    """A pool of such connections; ``conn_kw`` must have the exchange."""
+
+    ConnectionCls = _WithDeadline
+
+
+class HTTPSPool(HTTPSConnectionPool):
+    """The same with TLS."""
+
+    ConnectionCls = _HTTPSWithDeadline

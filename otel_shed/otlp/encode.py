@@ -1,0 +1,122 @@
+"""The encoder: from a span that ended to a record, read through the span's public properties.
+
+Owns nothing. Called by every thread that ends a span, in the middle of others and of itself. The rule: a part that
+cannot be read or encoded is dropped alone and counted in the span; EncodeError is the only Exception, for a span that
+cannot be encoded at all. slots.py has a quicker reader, proof.py says which one is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanKind, StatusCode
+
+from otel_shed.otlp.attributes import Attributes, snapshot
+from otel_shed.otlp.span import build_record, name_on_wire
+from otel_shed.record import HAS_IS_REMOTE, IS_REMOTE, Priority, SpanRecord
+
+# The seam: everything downstream knows an encoder as this.
+Encoder = Callable[[ReadableSpan], SpanRecord]
+
+_KIND_VALUES: Final = {kind: kind.value for kind in SpanKind}
+_STATUS_VALUES: Final[dict[Any, int]] = {code: code.value for code in StatusCode}
+_UINT64: Final = (1 << 64) - 1
+_UINT128: Final = (1 << 128) - 1
+
+
+class EncodeError(Exception):
+    """A span that cannot be encoded as a whole: it has no identity, no possible time, or breaks when it is read."""
+
+
+def encode_public(span: ReadableSpan) -> SpanRecord:
+    """Encode over the span's public properties; raises EncodeError and nothing else."""
+    try:
+        context = span.get_span_context()
+        if context is None:
+            raise EncodeError("the span has no context")
+        parent = span.parent
+        attributes, unread = snapshot(span.attributes)
+        status = span.status
+        return build_record(
+            context.trace_id,
+            context.span_id,
+            context.trace_flags,
+            context.trace_state,
+            parent.span_id if parent else None,
+            bool(parent and parent.is_remote),
+            span.name,
+            _KIND_VALUES.get(span.kind),
+            span.start_time,
+            span.end_time,
+            attributes,
+            span.dropped_attributes + unread,
+            span.events,
+            span.dropped_events,
+            _read_event,
+            span.links,
+            span.dropped_links,
+            _read_link,
+            None if status is None else _status_code(status),
+            None if status is None else status.description,
+            span.resource,
+            span.instrumentation_scope or None,
+            True,
+        )
+    except EncodeError:
+        raise
+    except Exception as error:
+        raise EncodeError(f"the span cannot be encoded: {type(error).__name__}") from error
+
+
+def _read_event(event: Any) -> tuple[Any, Any, Attributes, int]:
+    attributes, unread = snapshot(event.attributes)
+    return event.name, event.timestamp, attributes, _dropped(getattr(event, "dropped_attributes", 0)) + unread
+
+
+def _read_link(link: Any) -> tuple[Any, Any, Any, Attributes, int]:
+    context = link.context
+    attributes, unread = snapshot(link.attributes)
+    dropped = _dropped(getattr(link, "dropped_attributes", 0)) + unread
+    return context.trace_id, context.span_id, context.is_remote, attributes, dropped
+
+
+def _dropped(count: Any) -> int:
+    return count if isinstance(count, int) else 0
+
+
+def wrap_span(span: ReadableSpan) -> SpanRecord:
+    """A record that carries the span itself, for exporters that want objects; never raises an Exception.
+
+    What the span does not say, or says in no usable way, is 0 or empty: upstream's own tests feed such spans.
+    """
+    try:
+        context, parent, status, name = span.get_span_context(), span.parent, span.status, span.name
+        trace_id, span_id, flags = (context.trace_id, context.span_id, context.trace_flags) if context else (0, 0, 0)
+        parent_id, is_remote = (parent.span_id, parent.is_remote) if parent else (0, False)
+        start, end = span.start_time, span.end_time
+        return SpanRecord(
+            _number(trace_id, _UINT128),
+            _number(span_id, _UINT64),
+            _number(parent_id, _UINT64),
+            _number(flags, _UINT64) & 0xFF | (HAS_IS_REMOTE | IS_REMOTE if is_remote is True else HAS_IS_REMOTE),
+            name_on_wire(name),
+            _STATUS_VALUES.get(status.status_code, 0) if status else 0,
+            end - start if type(start) is int and type(end) is int and end > start > 0 else 0,
+            Priority.NORMAL,
+            0,
+            None,
+            None,
+            span,
+        )
+    except Exception:
+        return SpanRecord(0, 0, 0, HAS_IS_REMOTE, "", 0, 0, Priority.NORMAL, 0, None, None, span)
+
+
+def _number(value: Any, bits: int) -> int:
+    return value if isinstance(value, int) and not value & ~bits else 0
+
+
+def _status_code(status: Any) -> int:
+    return _STATUS_VALUES.get(getattr(status, "status_code", None), 0)

@@ -1,0 +1,234 @@
+"""OTLPSpanExporter: the settings, a transport for the protocol and the client put together, behind two interfaces.
+
+The pipeline's worker calls ``send_records``; under a processor of the SDK's its thread calls ``export``. One of either
+is under way at a time; a second caller waits. The rule: nothing here raises once the exporter is made, and nothing is
+sent after shutdown.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from otel_shed.environment import range_text, shown
+from otel_shed.log_limit import LogLimit
+from otel_shed.otlp.client import OTLPClient
+from otel_shed.otlp.credentials import credentials_from_provider
+from otel_shed.otlp.encode import EncodeError
+from otel_shed.otlp.proof import encode_span
+from otel_shed.otlp.request import build_request, split_by_size
+from otel_shed.otlp.retry import Attempt
+from otel_shed.otlp.settings import GRPC, ExporterSettings
+from otel_shed.otlp.transport import MAX_REQUEST_BYTES, Transport
+from otel_shed.outcome import DropReason, Outcome
+from otel_shed.record import SpanRecord
+
+if TYPE_CHECKING:
+    from enum import Enum
+
+    import grpc
+
+_logger = logging.getLogger("otel_shed")
+
+# gRPC receivers commonly take 4 MiB (the specification, "OTLP/gRPC Request"); a batch over it is refused as a whole.
+DEFAULT_REQUEST_BYTES = 4_000_000
+LEAST_REQUEST_BYTES = 1024
+# What export() may take if the time-out is set to none: it MUST NOT block indefinitely (SDK specification, "Export").
+_LONGEST_EXPORT = 30.0
+
+
+class OTLPSpanExporter(SpanExporter):
+    """Exports spans by OTLP, over gRPC or HTTP, and tells exactly what became of them.
+
+    What is not given comes from OTEL_EXPORTER_OTLP_TRACES_*, then OTEL_EXPORTER_OTLP_*, then the default.
+
+    protocol: ``grpc`` (default) or ``http/protobuf``. endpoint: for grpc an http or https URL or a target, for HTTP the
+    whole URL (without any path: /v1/traces is added). headers: a mapping, pairs or ``name=value,...``; added to the
+    variables'. timeout: seconds of one request, 0 for no limit. compression: ``none``, ``gzip``, for HTTP ``deflate``.
+    insecure: no TLS, for grpc (in HTTP the scheme says so). certificate_file, client_key_file,
+    client_certificate_file: PEM files. credentials, channel_options: for grpc, as the stock exporter takes them.
+    max_request_bytes: bytes, before compression, at which ``export`` splits a batch, 1024 to 64 Mi; default 4,000,000.
+    environ: the variables. clock: seconds, monotonic.
+
+    Connects with the first request, not before. Raises ValueError, naming the setting, for a bad value given here; a
+    variable with one logs a warning and is as unset.
+    """
+
+    def __init__(
+        self,
+        protocol: str | None = None,
+        endpoint: str | None = None,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] | str | None = None,
+        timeout: float | None = None,
+        compression: str | Enum | None = None,
+        *,
+        insecure: bool | None = None,
+        certificate_file: str | os.PathLike[str] | None = None,
+        client_key_file: str | os.PathLike[str] | None = None,
+        client_certificate_file: str | os.PathLike[str] | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        channel_options: Sequence[tuple[str, Any]] | None = None,
+        max_request_bytes: int | None = None,
+        environ: Mapping[str, str] = os.environ,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings = ExporterSettings.resolve(
+            environ,
+            protocol=protocol,
+            endpoint=endpoint,
+            headers=headers,
+            timeout=timeout,
+            compression=compression,
+            insecure=insecure,
+            certificate_file=certificate_file,
+            client_key_file=client_key_file,
+            client_certificate_file=client_certificate_file,
+        )
+        self.max_request_bytes = DEFAULT_REQUEST_BYTES if max_request_bytes is None else max_request_bytes
+        if not LEAST_REQUEST_BYTES <= self.max_request_bytes <= MAX_REQUEST_BYTES:
+            allowed = range_text(LEAST_REQUEST_BYTES, MAX_REQUEST_BYTES, integer=True)
+            raise ValueError(f"max_request_bytes must be {allowed}, not {shown(max_request_bytes)}")
+        transport = _transport(self.settings, credentials, channel_options or (), environ)
+        self._client = OTLPClient(transport, timeout=self.settings.timeout, clock=clock)
+        self._clock = clock
+        self._log = LogLimit(_logger, clock=clock)
+        self._closed = False
+        self._sending = threading.Lock()
+        _live.append(weakref.ref(self, _live.remove))
+
+    # -- the pipeline's way in -----------------------------------------------------------------------------------
+
+    def send_records(self, records: Sequence[SpanRecord], *, budget: float) -> Outcome:
+        """Send one request of these records; returns when its fate is known.
+
+        ``budget``: seconds of trying; a wait that the collector asks for comes on top (see OTLPClient.send).
+        """
+        with self._sending:
+            return self._send(records, budget, park=True)
+
+    def hurry(self) -> None:
+        """Shutdown has begun: end any wait, and try a collector that does not answer no more than once again."""
+        self._client.hurry()
+
+    def abort(self) -> None:
+        """Shutdown has given up: interrupt the request under way; whatever follows fails at once."""
+        self._client.abort()
+
+    @property
+    def last_attempt(self) -> Attempt | None:
+        """What the last request came to; None before the first."""
+        return self._client.last_attempt
+
+    @property
+    def throttled_until(self) -> float | None:
+        """Until when, on the exporter's clock, the collector asked to be left alone; None if it did not."""
+        return self._client.throttled_until
+
+    def on_attempt(self, listener: Callable[[Attempt], None] | None) -> None:
+        """Have ``listener`` told of each request, on the thread that sends; it must not raise."""
+        self._client.on_attempt = listener
+
+    def _send(self, records: Sequence[SpanRecord], budget: float, *, park: bool) -> Outcome:
+        if self._closed:
+            return Outcome(0, reason=DropReason.ALREADY_SHUTDOWN, message="the exporter is shut down", attempts=0)
+        outcome = self._client.send(build_request(records), len(records), budget=budget, park=park)
+        if outcome.message and outcome.reason is None and not outcome.rejected:
+            self._log.warning("advice", "the collector took the spans, and says: %s", outcome.message)
+        return outcome
+
+    # -- SpanExporter: under a processor of the SDK's ------------------------------------------------------------
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Encode and send, within the time-out as a whole; SUCCESS if the collector took the request with all spans.
+
+        Spans that it rejected of those are its own business (SUCCESS), one that cannot be encoded is a loss (FAILURE).
+        """
+        with self._sending:
+            records, unencodable = self._encoded(spans)
+            budget = self.settings.timeout if math.isfinite(self.settings.timeout) else _LONGEST_EXPORT
+            deadline = self._clock() + budget
+            lost = 0
+            for piece in split_by_size(records, self.max_request_bytes):
+                outcome = self._send(piece, deadline - self._clock(), park=False)
+                lost += len(piece) - outcome.accepted - outcome.rejected
+                self._report(outcome, len(piece))
+        return SpanExportResult.FAILURE if lost or unencodable else SpanExportResult.SUCCESS
+
+    def _encoded(self, spans: Sequence[ReadableSpan]) -> tuple[list[SpanRecord], int]:
+        records = []
+        for span in spans:
+            try:
+                records.append(encode_span(span))
+            except EncodeError as error:
+                self._log.warning("encode", "a span could not be encoded and was dropped: %s", error)
+        return records, len(spans) - len(records)
+
+    def _report(self, outcome: Outcome, count: int) -> None:
+        if outcome.rejected:
+            self._log.warning(
+                "rejected", "the collector rejected %d of %d spans: %s", outcome.rejected, count, outcome.message
+            )
+        if outcome.reason is not None:
+            self._log.warning("lost", "%d spans lost in export, %s: %s", count, outcome.reason, outcome.message)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """True: nothing is held here between two calls."""
+        return True
+
+    def shutdown(self, timeout_millis: float = 30000) -> None:
+        """Let the request under way end, for at most so long, and close the connection; once."""
+        if self._closed:
+            return
+        self._closed = True
+        self._client.hurry()
+        if self._sending.acquire(timeout=max(0.0, min(timeout_millis / 1000, threading.TIMEOUT_MAX))):
+            self._sending.release()
+        else:
+            self._client.abort()
+        self._client.close()
+
+    def after_fork_in_child(self) -> None:
+        """Leave lock and connection to the parent; called by itself in every forked child."""
+        self._sending = threading.Lock()
+        self._client.after_fork_in_child()
+
+
+def _transport(
+    settings: ExporterSettings,
+    credentials: grpc.ChannelCredentials | None,
+    options: Sequence[tuple[str, Any]],
+    environ: Mapping[str, str],
+) -> Transport:
+    # Each protocol's library takes a while to import, and most programs use one of them.
+    if settings.protocol == GRPC:
+        from otel_shed.otlp.transport_grpc import GRPCTransport
+
+        if credentials is None and not settings.insecure:
+            credentials = credentials_from_provider(environ)
+        return GRPCTransport(settings, credentials=credentials, options=options)
+    from otel_shed.otlp.transport_http import HTTPTransport
+
+    return HTTPTransport(settings)
+
+
+# The process has one fork hook for all exporters, which can never be taken back: it must keep none of them alive.
+_live: list[weakref.ref[OTLPSpanExporter]] = []
+
+
+def _after_fork_in_child() -> None:
+    for reference in list(_live):
+        if (exporter := reference()) is not None:
+            exporter.after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

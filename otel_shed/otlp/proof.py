@@ -1,0 +1,94 @@
+"""Which encoder is used: the quickest that proves itself, at import, equal to the installed public one.
+
+Owns the choice. It is made once, by the thread that imports this module. The rule: no encoder of ours is used unless
+what it makes of sample spans that use every field is, parsed, what the installed encoder makes of them; a compiled
+encoder has its place before the others in CANDIDATES.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from otel_shed.otlp.encode import Encoder, encode_public, wrap_span
+from otel_shed.otlp.request import build_request
+from otel_shed.record import SpanRecord
+
+_logger = logging.getLogger("otel_shed")
+
+# Module and function, quickest first; imported one by one, so that what cannot be imported is passed over.
+CANDIDATES: Final = ("otel_shed.otlp.slots:encode_slots", "otel_shed.otlp.encode:encode_public")
+STOCK: Final = "otel_shed.otlp.stock:encode_stock"
+
+Reference = Callable[[Sequence[ReadableSpan]], Any]
+
+
+def choose_encoder(candidates: Sequence[str] = CANDIDATES, stock: str = STOCK) -> Encoder:
+    """The first candidate that proves itself, or else the stock encoder; a step back is one line of warning."""
+    try:
+        last_resort: Encoder = _imported(stock)
+        reference: Reference = _imported("opentelemetry.exporter.otlp.proto.common.trace_encoder:encode_spans")
+    except Exception as error:
+        _logger.warning("Spans are encoded without proof: there is no installed encoder to compare with (%r)", error)
+        return encode_public
+    refused = []
+    for candidate in candidates:
+        try:
+            encoder: Encoder = _imported(candidate)
+            disprove(encoder, reference)
+        except Exception as error:
+            refused.append(f"{candidate} ({type(error).__name__}: {str(error)[:200]})")
+        else:
+            break
+    else:
+        encoder, candidate = last_resort, stock
+    if refused:
+        _logger.warning("Spans are encoded by %s, more slowly: not proved equal: %s", candidate, "; ".join(refused))
+    return encoder
+
+
+class DisprovedError(Exception):
+    """An encoder and the installed one differ about a sample."""
+
+
+def disprove(encoder: Encoder, reference: Reference) -> None:
+    """Raise an Exception unless the encoder, with cold and with warm caches, agrees with the reference everywhere."""
+    # Not imported above: should the SDK change what the samples are made of, no proof is possible, and that is all.
+    spans = importlib.import_module("otel_shed.otlp.samples").sample_spans()
+    for _ in range(2):
+        records = [encoder(span) for span in spans]
+        for span, record in zip(spans, records, strict=True):
+            _compare([record], reference([span]), span.name)
+            if _header(record) != _header(wrap_span(span)) or record.body is None or record.length != len(record.body):
+                raise DisprovedError(f"the header of the sample {span.name[:20]!r} is another")
+        _compare(records, reference(spans), "all")
+
+
+def _compare(records: Sequence[SpanRecord], expected: Any, name: str) -> None:
+    if type(expected).FromString(build_request(records)) != expected:
+        raise DisprovedError(f"the message of the sample {name[:20]!r} is another")
+
+
+def _header(record: SpanRecord) -> tuple[object, ...]:
+    return (
+        record.trace_id,
+        record.span_id,
+        record.parent_span_id,
+        record.flags,
+        record.name,
+        record.status,
+        record.duration_ns,
+        record.priority,
+    )
+
+
+def _imported(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+encode_span: Final[Encoder] = choose_encoder()

@@ -1,0 +1,215 @@
+"""OTLP's retry rules: what an answer means, how long the server asked us to wait, how long to back off.
+
+Owns no state, does no I/O, reads no clock: values in, values out, for any thread. The rule that must stay true: whether
+a request may be sent again is decided in this file only. "The specification" is
+https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timezone
+from email.utils import parsedate_to_datetime
+from enum import Enum
+
+from google.protobuf.message import DecodeError
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+# The specification, "Failures" of OTLP/gRPC; RESOURCE_EXHAUSTED joins them when the server says that it will recover.
+RETRYABLE_GRPC_CODES = frozenset(
+    {"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"}
+)
+RETRYABLE_IF_RETRY_INFO = "RESOURCE_EXHAUSTED"
+# The specification, "Retryable Response Codes": all other 4xx and 5xx MUST NOT be retried.
+RETRYABLE_HTTP_STATUSES = frozenset({429, 502, 503, 504})
+
+# A server may ask for any wait; past an hour it is as likely a mistake (a date in the wrong year, milliseconds given as
+# seconds), and one such answer must not silence a process for days. So we ask again after an hour at the latest.
+LONGEST_REQUESTED_WAIT = 3600.0
+
+_DELAY_SECONDS = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,9})?")  # RFC 9110 10.2.3 has whole seconds; some send fractions
+_LONGEST_MESSAGE = 300
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+class Verdict(Enum):
+    """What may be done with a request after an attempt to send it."""
+
+    ACCEPTED = "accepted"
+    RETRYABLE = "retryable"
+    PERMANENT = "permanent"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request and what came of it.
+
+    code: the gRPC code's name ("UNAVAILABLE"), the HTTP status ("503"), or what happened instead of an answer
+    ("connection refused").
+    message: the server's or the transport's words; one line, at most 300 characters.
+    rejected: spans that the server says it refused, of an accepted request; its own number, not checked.
+    retry_after: seconds, more than 0 and at most an hour, that the server asked us to wait; None if it did not.
+    answered: whether a server answered at all. timed_out: whether it ran into its time limit.
+    duration: seconds, as measured by whoever made the attempt.
+    """
+
+    verdict: Verdict
+    code: str
+    message: str = ""
+    rejected: int = 0
+    retry_after: float | None = None
+    answered: bool = True
+    timed_out: bool = False
+    duration: float = 0.0
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the server took the request; it may have rejected spans of it."""
+        return self.verdict is Verdict.ACCEPTED
+
+    @property
+    def throttled(self) -> bool:
+        """Whether the server asked us to send less: it named a wait, or used the code that means nothing else."""
+        return self.retry_after is not None or self.code == "429"
+
+    @property
+    def words(self) -> str:
+        """Code and message for a log line."""
+        return f"{self.code}: {self.message}" if self.message else self.code
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long to wait between attempts; seconds, but for ``factor`` and ``jitter``.
+
+    The defaults are the stock exporter's (1 s, doubled each time, +-20 %), capped where the Collector's exporters are
+    (30 s). ``longest_park`` bounds how long one batch waits in all because the server asked for it, and is the
+    Collector's max_elapsed_time (5 minutes).
+    """
+
+    initial: float = 1.0
+    factor: float = 2.0
+    maximum: float = 30.0
+    jitter: float = 0.2
+    longest_park: float = 300.0
+
+    def backoff(self, failures: int, random: Callable[[], float]) -> float:
+        """The wait after so many failures in a row (from 1), within jitter of exponential; ``random`` gives 0..1."""
+        # The exponent is bounded because a float is not: a batch may be retried for hours.
+        delay = min(self.maximum, self.initial * self.factor ** min(failures - 1, 64))
+        return delay * (1.0 + self.jitter * (2.0 * random() - 1.0))
+
+    def throttle(self, retry_after: float, failures: int, random: Callable[[], float]) -> float:
+        """The wait that the server asked for: never less, more if it keeps asking, spread so that not all come at once.
+
+        google.rpc.RetryInfo: wait at least the delay, and increase it if retries fail.
+        """
+        return max(retry_after * (1.0 + self.jitter * random() / 2.0), self.backoff(failures, random))
+
+
+def no_answer(code: str, message: object = "", *, timed_out: bool = False, retryable: bool = True) -> Attempt:
+    """An attempt that nothing came back from: the specification has both protocols retry those."""
+    verdict = Verdict.RETRYABLE if retryable else Verdict.PERMANENT
+    return Attempt(verdict, code, one_line(str(message)), answered=False, timed_out=timed_out)
+
+
+def accepted_answer(code: str, body: bytes, message: str = "") -> Attempt:
+    """A success, full or partial; a body that cannot be read changes nothing, since the request was taken."""
+    try:
+        partial = ExportTraceServiceResponse.FromString(body).partial_success
+    except DecodeError:
+        return Attempt(Verdict.ACCEPTED, code, message)
+    said = one_line(partial.error_message) or message
+    return Attempt(Verdict.ACCEPTED, code, said, rejected=max(0, partial.rejected_spans))
+
+
+def grpc_failure(
+    code: str, details: str | None, status_details: bytes | None, *, answered: bool = True, timed_out: bool = False
+) -> Attempt:
+    """What a gRPC status other than OK means; ``status_details`` is the trailer grpc-status-details-bin."""
+    delay = retry_info(status_details)
+    recovers = code in RETRYABLE_GRPC_CODES or (code == RETRYABLE_IF_RETRY_INFO and delay is not None)
+    return Attempt(
+        Verdict.RETRYABLE if recovers else Verdict.PERMANENT,
+        code,
+        one_line(details or ""),
+        # A delay of zero promises recovery but asks for no wait: exponential back-off then, as without it.
+        retry_after=delay or None if recovers else None,
+        answered=answered,
+        timed_out=timed_out,
+    )
+
+
+def http_answer(status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> Attempt:
+    """What an HTTP answer means; ``headers`` finds names in any case, ``now`` is seconds since the epoch."""
+    content_type = headers.get("content-type", "").lower()
+    if 200 <= status < 300:
+        # Without a type we look: receivers forget it. Text that happens to parse would be read as a partial success.
+        return accepted_answer(str(status), body if not content_type or "protobuf" in content_type else b"")
+    retryable = status in RETRYABLE_HTTP_STATUSES
+    asked = headers.get("retry-after")
+    return Attempt(
+        Verdict.RETRYABLE if retryable else Verdict.PERMANENT,
+        str(status),
+        _http_message(content_type, body),
+        retry_after=(_retry_after(asked, headers, now) or None) if retryable and asked else None,
+    )
+
+
+def _retry_after(value: str, headers: Mapping[str, str], now: float) -> float | None:
+    # A date is meant by the server's clock, which its Date header tells; ours may be minutes off.
+    return parse_retry_after(value, now=_http_date(headers.get("date", "")) or now)
+
+
+def parse_retry_after(value: str, *, now: float) -> float | None:
+    """Seconds from 0 to an hour out of a Retry-After header, which has seconds or a date; None if it has neither."""
+    value = value.strip()
+    if _DELAY_SECONDS.fullmatch(value):
+        return min(float(value), LONGEST_REQUESTED_WAIT)
+    date = _http_date(value)
+    return None if date is None else min(max(date - now, 0.0), LONGEST_REQUESTED_WAIT)
+
+
+def _http_date(value: str) -> float | None:
+    if not value[:1].isalpha() or len(value) > 64:  # each of HTTP's three forms starts with the day's name
+        return None
+    try:
+        date = parsedate_to_datetime(value)
+        return (date if date.tzinfo else date.replace(tzinfo=timezone.utc)).timestamp()
+    except (TypeError, ValueError, OverflowError, IndexError):
+        return None
+
+
+def retry_info(status_details: bytes | None) -> float | None:
+    """Seconds from 0 to an hour out of the google.rpc.RetryInfo in a serialized google.rpc.Status; None without one."""
+    if not status_details:
+        return None
+    info = RetryInfo()
+    try:
+        for detail in Status.FromString(status_details).details:
+            if detail.Is(RetryInfo.DESCRIPTOR) and detail.Unpack(info):
+                delay = float(info.retry_delay.seconds) + info.retry_delay.nanos / 1e9
+                return float(min(max(delay, 0.0), LONGEST_REQUESTED_WAIT))
+    except DecodeError:
+        pass
+    return None
+
+
+def _http_message(content_type: str, body: bytes) -> str:
+    """The specification has every failure carry a google.rpc.Status; gateways send text."""
+    if "protobuf" in content_type:
+        try:
+            return one_line(Status.FromString(body).message)
+        except DecodeError:
+            return ""
+    return one_line(body[: 4 * _LONGEST_MESSAGE].decode("utf-8", "replace"))
+
+
+def one_line(text: str) -> str:
+    """Text from outside as a log line may hold it: no control characters, at most 300 characters."""
+    text = _UNPRINTABLE.sub(" ", text[: 2 * _LONGEST_MESSAGE]).strip()
+    return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…"

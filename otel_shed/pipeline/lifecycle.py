@@ -1,0 +1,102 @@
+"""What a process does to pipelines: it forks, it ends, it is told to.
+
+Owns the set of live pipelines, weakly: the process has one fork, one exit and one SIGTERM, so there is one set. Called
+on the thread that forks or exits, and on the main thread for a signal. The rule: nothing here outlives, keeps alive or
+raises into the program.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+import weakref
+from types import FrameType
+from typing import Protocol
+
+
+class Living(Protocol):
+    """What a pipeline does at the turns of a process's life."""
+
+    def after_fork_in_child(self) -> None: ...
+    def end_of_process(self) -> None:
+        """Deliver what is held, within the grace, and close."""
+
+    def deliver_before_signal(self) -> bool:
+        """Deliver what is held, within the grace; False if this is no moment to wait on this thread."""
+
+
+_living: weakref.WeakSet[Living] = weakref.WeakSet()
+
+
+def watch(pipeline: Living) -> None:
+    """Have ``pipeline`` told of forks and of the end of the process, for as long as it lives."""
+    _living.add(pipeline)
+
+
+def _all() -> list[Living]:
+    return list(_living)
+
+
+def _after_fork_in_child() -> None:
+    for pipeline in _all():
+        pipeline.after_fork_in_child()
+
+
+def _end_of_process() -> None:
+    for pipeline in _all():
+        pipeline.end_of_process()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+# Registered when the package is imported, so before most TracerProviders are made, and thus run after their own
+# handlers: those shut their processors down in the right order, this is for pipelines that nobody shut down.
+atexit.register(_end_of_process)
+
+
+def flush_at_end_of_child(pipeline: Living) -> None:
+    """In a multiprocessing child, deliver at its end: it leaves by os._exit, past atexit.
+
+    To be called in the child once it runs, not at the fork: a starting child clears the finalizers that it inherits.
+    """
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if multiprocessing is None or multiprocessing.parent_process() is None:
+        return
+    import multiprocessing.util
+
+    reference = weakref.ref(pipeline)
+
+    def deliver() -> None:
+        if (alive := reference()) is not None:
+            alive.end_of_process()
+
+    multiprocessing.util.Finalize(None, deliver, exitpriority=0)
+
+
+def _on_sigterm(signum: int, frame: FrameType | None) -> None:
+    if not all(pipeline.deliver_before_signal() for pipeline in _all()):
+        # The signal came in the middle of an on_end on this very thread, which holds the ledger's lock: let that end.
+        threading.Timer(0.01, os.kill, (os.getpid(), signum)).start()
+        return
+    if signal.getsignal(signum) is _on_sigterm:
+        signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
+
+
+def flush_on_sigterm() -> bool:
+    """Flush before SIGTERM's default action; a handler of the program's own is never replaced.
+
+    Returns whether it could be arranged: only on the main thread, and only where SIGTERM has its default action.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    try:
+        if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+            return signal.getsignal(signal.SIGTERM) is _on_sigterm
+        signal.signal(signal.SIGTERM, _on_sigterm)
+    except (ValueError, OSError):  # a sub-interpreter, or a platform without it
+        return False
+    return True

@@ -1,0 +1,259 @@
+"""One pipeline: intake, worker, ledger and sender put together, and what its faces do with them.
+
+Application threads call ``end``, ``flush`` and ``shutdown``; each of them waits, if at all, for a signal with a time
+limit, never for I/O. The rule: none of them raises.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from otel_shed.log_limit import LogLimit
+from otel_shed.native import Signal, WorkerThread, allocate_rlock, start_thread, thread_id
+from otel_shed.outcome import DropReason
+from otel_shed.pipeline import lifecycle
+from otel_shed.pipeline.intake import BatchIntake, Intake
+from otel_shed.pipeline.ledger import Account, Ledger
+from otel_shed.pipeline.sender import Sender
+from otel_shed.pipeline.worker import Worker
+from otel_shed.record import SpanRecord
+
+_logger = logging.getLogger("otel_shed")
+
+# How long a shutdown that has given up still waits for the exporter's own: enough for one that does not block.
+_LAST_WORDS_SECONDS = 0.1
+
+
+class Pipeline:
+    """From a span that has ended to its outcome."""
+
+    def __init__(
+        self,
+        *,
+        sender: Sender,
+        max_queue_size: int,
+        max_held_bytes: int,
+        max_export_batch_size: int,
+        linger: float,
+        interval: float,
+        shutdown_grace: float,
+        clock: Callable[[], float],
+        max_batches: int | None = None,
+    ) -> None:
+        """``linger``, ``interval`` and ``shutdown_grace`` in seconds.
+
+        ``max_batches``: queue so many batches as they come, instead of ``max_queue_size`` spans.
+        """
+        self.ledger = Ledger()
+        self.intake = (
+            Intake(ledger=self.ledger, capacity=max_queue_size, max_bytes=max_held_bytes)
+            if max_batches is None
+            else BatchIntake(ledger=self.ledger, max_batches=max_batches, max_bytes=max_held_bytes)
+        )
+        self.sender = sender
+        self._max_held_bytes = max_held_bytes
+        self._grace = shutdown_grace
+        self._clock = clock
+        self._log = LogLimit(_logger, clock=clock)
+        self._worker = Worker(
+            intake=self.intake,
+            ledger=self.ledger,
+            sender=sender,
+            batch_size=max_export_batch_size,
+            linger=linger,
+            interval=interval,
+            clock=clock,
+        )
+        self._prepare()
+        lifecycle.watch(self)
+
+    def _prepare(self) -> None:
+        self.worker_thread: WorkerThread | None = None
+        self._starting = allocate_rlock()
+        self._shut_down = Signal()
+        self._exporter_closed = False
+        self.shutdown_was_lossy = False
+
+    # -- spans ---------------------------------------------------------------------------------------------------
+
+    def admit(self, span: ReadableSpan) -> None:
+        """Take a span that has ended and is to be exported."""
+        if (record := self._encode(span)) is not None and self.intake.offer(record):
+            self._wake()
+
+    def admit_batch(self, spans: Sequence[ReadableSpan]) -> None:
+        """Take a batch of such spans; it stays together where the intake queues batches."""
+        records = [record for span in spans if (record := self._encode(span)) is not None]
+        if isinstance(self.intake, BatchIntake):
+            wake = bool(records) and self.intake.offer_batch(records)
+        else:
+            wake = False
+            for record in records:
+                wake = self.intake.offer(record) or wake
+        if wake:
+            self._wake()
+
+    def _encode(self, span: ReadableSpan) -> SpanRecord | None:
+        try:
+            record = self.sender.record(span)
+        except Exception as error:  # EncodeError, or a fault of ours: neither is the application's to see
+            self.ledger.end_dropped(DropReason.ENCODE_FAILED)
+            self._log.warning("encode", "a span could not be encoded and was dropped: %r", error)
+            return None
+        if record.length > self._max_held_bytes or not self.sender.fits(record):
+            self.ledger.end_dropped(DropReason.TOO_LARGE)
+            self._log.warning("too_large", "span %r of %d bytes is too large and was dropped", *_described(record))
+            return None
+        return record
+
+    def account(self) -> Account:
+        """A reading of the ledger that has every span that ended before this call."""
+        self.intake.settle_inbox()
+        return self.ledger.account()
+
+    def _wake(self) -> None:
+        try:
+            self._ensure_worker()
+        except Exception as error:  # the span is queued and counted: the next one tries again
+            self.intake.wake_at = 1
+            self._log.warning("thread", "the worker could not be started: %r", error)
+        self._worker.wake()
+
+    def _ensure_worker(self) -> bool:
+        """Whether a thread is at work; it is started with the first span, so that a process may fork before."""
+        with self._starting:
+            if self.worker_thread is not None and self.worker_thread.is_alive():
+                return True
+            if self._worker.finished.is_set():
+                return False
+            try:
+                self.worker_thread = start_thread(name="otel-shed-worker", target=self._run)
+            except RuntimeError:  # the interpreter is shutting down, or there are no threads left
+                self.intake.wake_at = 1
+                return False
+            lifecycle.flush_at_end_of_child(self)
+            return True
+
+    def _run(self) -> None:
+        # A method of ours, so that a pipeline that its owner forgot lives for as long as its worker does.
+        self._worker.run()
+
+    # -- flush and shutdown --------------------------------------------------------------------------------------
+
+    def flush(self, timeout: float) -> bool:
+        """A barrier of at most ``timeout`` seconds; see SheddingSpanProcessor.force_flush."""
+        if self.on_worker_thread:  # an exporter that flushes its own provider would wait for itself
+            return False
+        if self.intake.closed:
+            return self._shut_down.wait(timeout) and not self.shutdown_was_lossy
+        flush = self._worker.request_flush(timeout)
+        if not self._ensure_worker():
+            self._worker.turn()
+        self._worker.wake()
+        return flush.done.wait(timeout) and flush.delivered
+
+    def shutdown(self, timeout: float) -> None:
+        """Deliver what is held, give up after the grace without progress or at ``timeout`` seconds, close."""
+        deadline = self._clock() + timeout
+        if not self.intake.close():
+            # Somebody else is at it, or it is done: the exporter is shut down exactly once.
+            if not self.on_worker_thread:
+                self._shut_down.wait(timeout)
+            return
+        self.sender.hurry()
+        if not self.on_worker_thread:
+            if self._ensure_worker():
+                self._worker.wake()
+                self._await_drain(deadline)
+            else:
+                self._worker.turn()
+        lost_before = self.account().dropped.get(DropReason.SHUTDOWN, 0)
+        abandoned = 0 if self._worker.finished.is_set() else self._give_up()
+        self._close_exporter(deadline)
+        left = abandoned + lost_before
+        self.shutdown_was_lossy = left > 0
+        self._shut_down.set()
+        if left:
+            _logger.warning("shutdown left %d spans behind that the exporter did not take in time", left)
+
+    def _await_drain(self, deadline: float) -> None:
+        began = self._clock()
+        while not self._worker.finished.is_set():
+            now = self._clock()
+            patience = max(began, self._worker.last_turn) + self._grace
+            if now >= min(patience, deadline):
+                return
+            self._worker.finished.wait(min(patience, deadline) - now)
+
+    def _give_up(self) -> int:
+        self.sender.abort()
+        left = self.ledger.abandon()
+        self.intake.clear()
+        self._worker.wake()
+        return left
+
+    def _close_exporter(self, deadline: float) -> None:
+        closed = Signal()
+
+        def close() -> None:
+            try:
+                self.sender.shutdown(max(0.0, deadline - self._clock()))
+            except BaseException as error:  # sys.exit() in an exporter's shutdown is not for this thread to carry out
+                self._log.warning("close", "the exporter's shutdown failed: %s: %s", type(error).__name__, error)
+            finally:
+                closed.set()
+
+        try:
+            # On a thread of its own, since it may block for longer than we may.
+            start_thread(name="otel-shed-exporter-shutdown", target=close)
+        except RuntimeError:
+            close()
+        patience = self._grace if self._worker.finished.is_set() else 0.0
+        closed.wait(max(_LAST_WORDS_SECONDS, min(deadline - self._clock(), patience)))
+
+    @property
+    def is_shut_down(self) -> bool:
+        return self.intake.closed
+
+    @property
+    def on_worker_thread(self) -> bool:
+        return self._worker.thread_id == thread_id()
+
+    @property
+    def exporter_healthy(self) -> bool:
+        """Whether the last export succeeded and none has been under way for more than three intervals."""
+        return self._worker.healthy
+
+    # -- the process ---------------------------------------------------------------------------------------------
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew: locks, thread and sockets are the parent's, and so are the spans that it held."""
+        with_parent = self.ledger.queued + self.ledger.in_flight
+        self.ledger.restart()
+        self.ledger.end_dropped(DropReason.FORK, with_parent)
+        self.intake.restart()
+        self._worker.restart()
+        self.sender.after_fork_in_child()
+        self._prepare()
+
+    def end_of_process(self) -> None:
+        """Nobody has shut us down: deliver what there is."""
+        if not self.intake.closed:
+            self.shutdown(self._grace)
+
+    def deliver_before_signal(self) -> bool:
+        """Deliver within the grace, unless this thread holds the ledger's lock, on which the worker would wait."""
+        if self.ledger.lock._is_owned() or self.intake.being_swept_here:
+            return False
+        if self.intake.closed:  # perhaps by the call that this signal has interrupted, which cannot go on before us
+            self._worker.finished.wait(self._grace)
+        else:
+            self.shutdown(self._grace)
+        return True
+
+
+def _described(record: SpanRecord) -> tuple[str, int]:
+    return record.name, record.length

@@ -1,0 +1,153 @@
+"""The seam between the worker and whatever sends: OTLP bytes of ours, or the ReadableSpans of any other exporter.
+
+Everything here but ``hurry`` and ``abort`` is called by the worker thread alone, one call at a time.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from opentelemetry.context import (
+    _SUPPRESS_INSTRUMENTATION_KEY,  # no public name; what is sent must not itself be traced
+    attach,
+    detach,
+    set_value,
+)
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from otel_shed.log_limit import LogLimit
+from otel_shed.otlp.encode import wrap_span
+from otel_shed.otlp.exporter import OTLPSpanExporter
+from otel_shed.otlp.proof import encode_span
+from otel_shed.otlp.request import request_size, split_by_size
+from otel_shed.outcome import DropReason, Outcome
+from otel_shed.record import SpanRecord
+
+_logger = logging.getLogger("otel_shed")
+
+
+class Sender(Protocol):
+    """Sends batches, and knows what a record for it has to carry."""
+
+    def record(self, span: ReadableSpan) -> SpanRecord:
+        """What travels for this span; called by application threads. Raises EncodeError."""
+
+    def fits(self, record: SpanRecord) -> bool:
+        """Whether a request of this record alone is within the limit; called by application threads."""
+
+    def split(self, records: Sequence[SpanRecord]) -> list[list[SpanRecord]]:
+        """Cut a batch into requests."""
+
+    def send(self, records: Sequence[SpanRecord]) -> Outcome:
+        """Send one request; returns when its fate is known, never raises."""
+
+    def flush(self, timeout: float) -> bool:
+        """Have the exporter send what it holds itself, within ``timeout`` seconds."""
+
+    def hurry(self) -> None:
+        """Shutdown has begun: interrupt waits, try a collector that is known to be down once more, not again."""
+
+    def abort(self) -> None:
+        """Shutdown has given up: interrupt the call in flight, refuse further ones."""
+
+    def shutdown(self, timeout: float) -> None:
+        """Close the exporter, once."""
+
+    def after_fork_in_child(self) -> None: ...
+
+
+class OTLPSender:
+    """Our own exporter: it takes encoded records and says what became of them."""
+
+    def __init__(self, exporter: OTLPSpanExporter, *, export_timeout: float, max_request_bytes: int) -> None:
+        self._exporter = exporter
+        self._export_timeout = export_timeout
+        self._max_request_bytes = max_request_bytes
+        self.record = encode_span
+
+    def fits(self, record: SpanRecord) -> bool:
+        return (
+            # The resource and the scope seldom reach a quarter of a request: the exact size is worked out only near it.
+            record.length < self._max_request_bytes // 2 or request_size(record) <= self._max_request_bytes
+        )
+
+    def split(self, records: Sequence[SpanRecord]) -> list[list[SpanRecord]]:
+        return split_by_size(records, self._max_request_bytes)
+
+    def send(self, records: Sequence[SpanRecord]) -> Outcome:
+        return self._exporter.send_records(records, budget=self._export_timeout)
+
+    def flush(self, timeout: float) -> bool:
+        return self._exporter.force_flush(int(timeout * 1000))
+
+    def hurry(self) -> None:
+        self._exporter.hurry()
+
+    def abort(self) -> None:
+        self._exporter.abort()
+
+    def shutdown(self, timeout: float) -> None:
+        self._exporter.shutdown(timeout_millis=timeout * 1000)
+
+    def after_fork_in_child(self) -> None:
+        self._exporter.after_fork_in_child()
+
+
+class SpanExporterSender:
+    """Any other exporter: it gets the spans as the stock processor would give them, and its word is taken."""
+
+    def __init__(self, exporter: SpanExporter, *, export_timeout: float, clock: Callable[[], float]) -> None:
+        self._exporter = exporter
+        self._export_timeout = export_timeout
+        self._clock = clock
+        self._log = LogLimit(_logger, clock=clock)
+        self.record = wrap_span
+
+    def fits(self, record: SpanRecord) -> bool:
+        return True
+
+    def split(self, records: Sequence[SpanRecord]) -> list[list[SpanRecord]]:
+        return [list(records)]
+
+    def send(self, records: Sequence[SpanRecord]) -> Outcome:
+        started = self._clock()
+        token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+        message = ""
+        try:
+            result = self._exporter.export([record.span for record in records])  # type: ignore[misc]
+            failed = result is SpanExportResult.FAILURE
+        except BaseException as error:  # an exporter that calls sys.exit() must not end the worker
+            failed, message = True, f"{type(error).__name__}: {error}"
+            self._log.warning("exporter", "%s failed: %s", type(self._exporter).__name__, message)
+        finally:
+            detach(token)
+        duration = self._clock() - started
+        if not failed:
+            return Outcome(accepted=len(records), duration=duration)
+        reason = DropReason.EXPORT_TIMEOUT if duration >= self._export_timeout else DropReason.EXPORTER_ERROR
+        return Outcome(accepted=0, reason=reason, message=message, duration=duration)
+
+    def flush(self, timeout: float) -> bool:
+        # SpanExporter's own force_flush returns None: only a False is a failure.
+        return self._exporter.force_flush(int(timeout * 1000)) is not False
+
+    def hurry(self) -> None:
+        """Nothing can hurry it: the stock exporters interrupt their waits when they are shut down."""
+
+    def abort(self) -> None:
+        """Nothing but ``shutdown`` interrupts it, and that follows."""
+
+    def shutdown(self, timeout: float) -> None:
+        try:
+            takes_timeout = "timeout_millis" in inspect.signature(self._exporter.shutdown).parameters
+        except (TypeError, ValueError):  # a callable that cannot be inspected
+            takes_timeout = False
+        # The stock OTLP exporters take a time limit, the interface knows none.
+        self._exporter.shutdown(**({"timeout_millis": timeout * 1000} if takes_timeout else {}))
+
+    def after_fork_in_child(self) -> None:
+        """It looks after its own sockets."""

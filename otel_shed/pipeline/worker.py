@@ -1,0 +1,209 @@
+"""The one thread that takes, batches and sends.
+
+Everything here but ``wake``, ``request_flush`` and the reading of ``last_turn`` and ``last_outcome`` is called by the
+worker thread alone (or, where no thread can be started any more, by the one that shuts down). The rule: export calls
+are made one at a time, in the order in which spans ended, and no wait is longer than the next thing that is due.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from threading import TIMEOUT_MAX
+
+from otel_shed.log_limit import LogLimit
+from otel_shed.native import Lock, Signal, allocate_lock, thread_id
+from otel_shed.outcome import DropReason, Outcome
+from otel_shed.pipeline.intake import NEVER, Intake
+from otel_shed.pipeline.ledger import Ledger
+from otel_shed.pipeline.sender import Sender
+from otel_shed.record import SpanRecord
+
+_logger = logging.getLogger("otel_shed")
+
+# So that a fault that comes again at once does not keep a processor busy.
+_PAUSE_AFTER_FAULT_SECONDS = 1.0
+
+_LOSS_IN_WORDS = {
+    DropReason.NOT_RETRYABLE: "the collector refuses them",
+    DropReason.RETRY_EXHAUSTED: "the collector was not there for as long as was tried",
+    DropReason.EXPORT_TIMEOUT: "the export took too long",
+    DropReason.EXPORTER_ERROR: "the exporter failed",
+    DropReason.TOO_LARGE: "they are too large for one request",
+}
+
+
+class Flush:
+    """A barrier: everything admitted before it has left the pipeline, one way or another."""
+
+    def __init__(self, *, target: int, deadline: float, lost_before: int) -> None:
+        self.target = target
+        self.deadline = deadline
+        self.lost_before = lost_before
+        self.delivered = False
+        self.done = Signal()
+
+
+class Worker:
+    """Takes batches from the intake when they are due and sees each of them through to its outcome."""
+
+    def __init__(
+        self,
+        *,
+        intake: Intake,
+        ledger: Ledger,
+        sender: Sender,
+        batch_size: int,
+        linger: float,
+        interval: float,
+        clock: Callable[[], float],
+    ) -> None:
+        """``linger``: seconds for which a batch that is not full waits for more spans.
+
+        ``interval``: seconds; an export that takes more than three of them is a sign that the exporter hangs.
+        """
+        self._intake = intake
+        self._ledger = ledger
+        self._sender = sender
+        self._batch_size = batch_size
+        self._linger = linger
+        self._interval = interval
+        self._clock = clock
+        self._log = LogLimit(_logger, clock=clock)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was going on; in a forked child the thread is not there, and the lock may be in any state."""
+        self._alarm: Lock = allocate_lock()
+        self._alarm.acquire()
+        self._flushes: list[Flush] = []
+        self._reported_lost = self._ledger.lost_in_export()
+        self._due: float | None = None
+        self.finished = Signal()
+        self.last_turn = self._clock()
+        self.last_outcome: Outcome | None = None
+        self.thread_id: int | None = None
+
+    # -- called by other threads ---------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Have the worker look again; never blocks, may be called from a signal handler."""
+        try:
+            self._alarm.release()
+        except RuntimeError:  # it was awake already
+            pass
+
+    def request_flush(self, timeout: float) -> Flush:
+        """Ask for a barrier after everything that has been offered so far."""
+        self._intake.settle_inbox()
+        with self._ledger.lock:
+            flush = Flush(
+                target=self._intake.admitted, deadline=self._clock() + timeout, lost_before=self._reported_lost
+            )
+            self._flushes.append(flush)
+        self.wake()
+        return flush
+
+    # -- the worker thread ---------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Turn until the intake is closed and empty."""
+        self.thread_id = thread_id()
+        while True:
+            try:
+                pause = self.turn()
+            except Exception as error:  # a fault of ours: the spans in hand are lost and counted, the next ones are not
+                self._log.warning("worker", "fault in the worker: %s: %s", type(error).__name__, error, exc_info=True)
+                pause = _PAUSE_AFTER_FAULT_SECONDS
+            if self.finished.is_set():
+                return
+            self._alarm.acquire(timeout=-1 if pause is None else min(pause, TIMEOUT_MAX))
+
+    def turn(self) -> float | None:
+        """Do all that is due; the seconds after which something will be, None when only a wake-up can make it so."""
+        while True:
+            self.last_turn = self._clock()
+            for flush in self._passed():
+                self._complete(flush)
+            batch, pause = self._next()
+            if not batch:
+                return pause
+            self._export(batch)
+
+    def _passed(self) -> list[Flush]:
+        """The barriers that nothing queued stands before any more; nothing is in flight when this is asked."""
+        with self._ledger.lock:
+            passed = [flush for flush in self._flushes if self._intake.head >= flush.target]
+            self._flushes = [flush for flush in self._flushes if flush not in passed]
+            return passed
+
+    def _next(self) -> tuple[list[SpanRecord], float | None]:
+        """The batch that is due, or none and how long to wait for one."""
+        self._intake.settle_inbox()
+        now = self._clock()
+        with self._ledger.lock:
+            queued = 0 if self._ledger.abandoned else self._ledger.queued
+            if queued == 0:
+                self._due = None
+            elif self._due is None:
+                self._due = now + self._linger
+            urgent = self._intake.closed or bool(self._flushes)
+            if queued and (urgent or queued >= self._batch_size or (self._due is not None and now >= self._due)):
+                # Nobody needs to wake us while we are at it: the queue is looked at again before we wait.
+                self._intake.wake_at = NEVER
+                self._due = None
+                return self._intake.take(self._batch_size), None
+            self._intake.wake_at = 1 if self._due is None else self._batch_size
+            if self._intake.closed and not self._flushes:
+                self.finished.set()
+            if self._flushes:  # asked for since the last look
+                return [], 0.0
+            return [], None if self._due is None else self._due - now
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last export succeeded and none has been under way for more than three intervals."""
+        outcome = self.last_outcome
+        hangs = self._ledger.in_flight > 0 and self._clock() - self.last_turn > 3 * self._interval
+        return not hangs and (outcome is None or outcome.reason is None)
+
+    def _complete(self, flush: Flush) -> None:
+        delivered = True
+        if (left := flush.deadline - self._clock()) > 0:
+            try:
+                delivered = self._sender.flush(left)
+            except Exception as error:
+                delivered = False
+                self._log.warning("flush", "the exporter's force_flush failed: %s: %s", type(error).__name__, error)
+        with self._ledger.lock:
+            lost = self._ledger.lost_in_export()
+            flush.delivered = delivered and lost == flush.lost_before
+            # A loss fails the one flush that follows it; the counts keep it for good.
+            self._reported_lost = max(self._reported_lost, lost)
+        flush.done.set()
+
+    def _export(self, batch: Sequence[SpanRecord]) -> None:
+        remaining = list(batch)
+        try:
+            for piece in self._sender.split(batch):
+                outcome = self._sender.send(piece)
+                self._settle(piece, outcome)
+                del remaining[: len(piece)]
+        except Exception:
+            self._settle(remaining, Outcome(accepted=0, reason=DropReason.EXPORTER_ERROR, message="internal fault"))
+            raise
+
+    def _settle(self, piece: Sequence[SpanRecord], outcome: Outcome) -> None:
+        self._intake.release(piece)
+        self._ledger.settle(len(piece), outcome)
+        self.last_turn = self._clock()
+        self.last_outcome = outcome
+        lost = len(piece) - outcome.accepted - outcome.rejected
+        if outcome.rejected:
+            self._log.warning(
+                "rejected", "the collector rejected %d of %d spans: %s", outcome.rejected, len(piece), outcome.message
+            )
+        if lost > 0 and outcome.reason in _LOSS_IN_WORDS:
+            self._log.warning(
+                str(outcome.reason), "%d spans lost, %s: %s", lost, _LOSS_IN_WORDS[outcome.reason], outcome.message
+            )

@@ -1,0 +1,115 @@
+"""The hot path's face: a span processor that never blocks, never raises, and counts every span that ends.
+
+``on_end`` is called by the application's threads, in Span.end(); the rule: nothing of ours gets from there into the
+application, no wait, no exception, no log line per span.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.context import Context
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+
+from otel_shed.assembly import Assembly
+from otel_shed.config import ShedConfig
+from otel_shed.log_limit import LogLimit
+from otel_shed.outcome import DropReason
+from otel_shed.stats import Stats, read_stats
+
+if TYPE_CHECKING:
+    from otel_shed.shedder import LoadShedder
+
+_DEFAULT_TIMEOUT_MILLIS = 30_000
+_log = LogLimit(logging.getLogger("otel_shed"), clock=time.monotonic)
+
+
+class SheddingSpanProcessor(SpanProcessor):
+    """The drop-in for BatchSpanProcessor, with its constructor.
+
+    What is not given comes from ``shedder``, else from the environment. Raises ValueError where the stock processor
+    does: for a size or a delay that is not positive, and for a batch larger than the queue. With
+    ``OTEL_SHED_ENABLED=false`` every call goes to a stock BatchSpanProcessor.
+    """
+
+    def __init__(
+        self,
+        span_exporter: SpanExporter,
+        max_queue_size: int | None = None,
+        schedule_delay_millis: float | None = None,
+        max_export_batch_size: int | None = None,
+        export_timeout_millis: float | None = None,
+        *,
+        shedder: LoadShedder | None = None,
+        meter_provider: MeterProvider | None = None,
+    ) -> None:
+        given: dict[str, Any] = {
+            "max_queue_size": max_queue_size,
+            "schedule_delay_millis": schedule_delay_millis,
+            "max_export_batch_size": max_export_batch_size,
+            "export_timeout_millis": export_timeout_millis,
+        }
+        given = {name: value for name, value in given.items() if value is not None}
+        self.span_exporter = span_exporter
+        if shedder is None:
+            self.config = ShedConfig.from_env(**given)
+            assembly = Assembly(self.config, meter_provider=meter_provider)
+        else:
+            assembly = shedder.assembly
+            if max_queue_size is not None and max_export_batch_size is None:
+                given["max_export_batch_size"] = min(max_queue_size, assembly.config.max_export_batch_size)
+            self.config = dataclasses.replace(assembly.config, **given)
+        if not self.config.enabled:
+            self._become_stock(given, meter_provider)
+            return
+        self._pipeline = assembly.open_pipeline(span_exporter, config=self.config, meter_provider=meter_provider)
+
+    def _become_stock(self, given: dict[str, Any], meter_provider: MeterProvider | None) -> None:
+        stock = BatchSpanProcessor(self.span_exporter, **given, meter_provider=meter_provider)
+        for name in ("on_start", "on_end", "_on_ending", "force_flush", "shutdown"):
+            setattr(self, name, getattr(stock, name))
+        self.stats = Stats  # type: ignore[method-assign]
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Nothing: what a span is worth shows when it has ended."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Take a span that has ended; returns at once, whatever the exporter is doing."""
+        try:
+            context = span.context
+            if context and context.trace_flags.sampled:
+                self._pipeline.admit(span)
+            else:
+                self._pipeline.ledger.end_unsampled()
+        except Exception as error:
+            self._pipeline.ledger.end_dropped(DropReason.ENCODE_FAILED)
+            _log.warning("on_end", "a span was dropped by a fault in on_end: %s: %s", type(error).__name__, error)
+
+    def force_flush(self, timeout_millis: int | None = _DEFAULT_TIMEOUT_MILLIS) -> bool:
+        """Wait until everything that ended before this call is delivered, at most ``timeout_millis``.
+
+        True only if every such span was accepted by the exporter or had been shed by choice; False if one of them, or
+        one before them that no earlier flush has told of, was lost in export, and at the time limit, never later.
+        """
+        return self._pipeline.flush(_seconds(timeout_millis))
+
+    def shutdown(self, timeout_millis: int | None = _DEFAULT_TIMEOUT_MILLIS) -> None:
+        """Deliver what is held and close the exporter, within ``timeout_millis``.
+
+        Gives up earlier after ``shutdown_grace_millis`` without progress. What was left behind is counted ``shutdown``
+        and told in one log line, and ``stats().shutdown_was_lossy`` is True.
+        """
+        self._pipeline.shutdown(_seconds(timeout_millis))
+
+    def stats(self) -> Stats:
+        """The account of this processor's spans."""
+        return read_stats([self._pipeline])
+
+
+def _seconds(timeout_millis: float | None) -> float:
+    return max(0.0, (_DEFAULT_TIMEOUT_MILLIS if timeout_millis is None else timeout_millis) / 1000)

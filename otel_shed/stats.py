@@ -1,0 +1,99 @@
+"""One reading of everything that is counted; the value that ``stats()`` returns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from otel_shed.control.phase import Phase
+from otel_shed.pipeline.pipeline import Pipeline
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stats:
+    """The account of every span and the state of what moves them; numbers of spans unless said otherwise.
+
+    ended: spans that ended here. Each is one of: unsampled (its context says not to export it), queued, in_flight
+    (handed to the exporter, fate unknown), exported (accepted), summarized, or in dropped by the reason.
+    started, sampled_out: decisions of the head sampler, and those among them not to record.
+    exports_attempted, exports_succeeded: batches handed to the exporter, and those taken but for single spans rejected.
+    queued_bytes: what is held, in bytes, what is in flight included.
+    sample_probability: 0..1, of a new local root without special claims.
+    budget_spans_per_second: what the collector is believed to take; None while no limit is known.
+    """
+
+    ended: int = 0
+    unsampled: int = 0
+    queued: int = 0
+    in_flight: int = 0
+    exported: int = 0
+    summarized: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    started: int = 0
+    sampled_out: int = 0
+    exports_attempted: int = 0
+    exports_succeeded: int = 0
+    queue_capacity: int = 0
+    queued_bytes: int = 0
+    phase: Phase = Phase.NORMAL
+    pressure: float = 0.0
+    reasons: tuple[str, ...] = ()
+    sample_probability: float = 1.0
+    budget_spans_per_second: float | None = None
+    exporter_healthy: bool = True
+    shutdown_was_lossy: bool = False
+
+    @property
+    def unaccounted(self) -> int:
+        """Spans that ended and are nowhere; anything but 0 is a bug of ours."""
+        known = self.unsampled + self.queued + self.in_flight + self.exported + self.summarized
+        return self.ended - known - sum(self.dropped.values())
+
+    @property
+    def drop_rate(self) -> float:
+        """The share of the ended spans that were dropped, 0..1."""
+        return sum(self.dropped.values()) / self.ended if self.ended else 0.0
+
+    @property
+    def utilization(self) -> float:
+        """How full the queue is, 0..1."""
+        return self.queued / self.queue_capacity if self.queue_capacity else 0.0
+
+
+# What the ledger's account and Stats call by the same name.
+_COUNTS = (
+    "ended",
+    "unsampled",
+    "queued",
+    "in_flight",
+    "exported",
+    "summarized",
+    "exports_attempted",
+    "exports_succeeded",
+)
+
+
+def read_stats(pipelines: Iterable[Pipeline], *, started: int = 0, sampled_out: int = 0) -> Stats:
+    """The sum over ``pipelines``."""
+    dropped: Counter[str] = Counter()
+    total: dict[str, Any] = dict.fromkeys((*_COUNTS, "queue_capacity", "queued_bytes"), 0)
+    healthy, lossy = True, False
+    for pipeline in pipelines:
+        account = pipeline.account()
+        dropped.update({reason.value: count for reason, count in account.dropped.items()})
+        for name in _COUNTS:
+            total[name] += getattr(account, name)
+        total["queue_capacity"] += pipeline.intake.capacity
+        total["queued_bytes"] += pipeline.intake.queued_bytes + pipeline.intake.taken_bytes
+        healthy = healthy and pipeline.exporter_healthy
+        lossy = lossy or pipeline.shutdown_was_lossy
+    return Stats(
+        **total,
+        dropped=dict(dropped),
+        started=started,
+        sampled_out=sampled_out,
+        exporter_healthy=healthy,
+        shutdown_was_lossy=lossy,
+    )

@@ -1,0 +1,56 @@
+"""What every test is held to: each pipeline that it makes balances its account, and leaves no worker behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import SpanContext, TraceFlags
+
+from otel_shed.pipeline import lifecycle
+from otel_shed.pipeline.pipeline import Pipeline
+from otel_shed.stats import read_stats
+from otel_shed.testing.clock import FakeClock
+
+
+@pytest.fixture(autouse=True)
+def every_account_balances(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail a test in which a span that ended is neither exported, held, nor dropped for a reason."""
+    made: list[Pipeline] = []
+    watch = lifecycle.watch
+
+    def watching(pipeline: Pipeline) -> None:
+        made.append(pipeline)
+        watch(pipeline)
+
+    monkeypatch.setattr(lifecycle, "watch", watching)
+    yield
+    for pipeline in made:
+        assert read_stats([pipeline]).unaccounted == 0
+        pipeline.shutdown(1.0)
+        stats = read_stats([pipeline])
+        assert stats.unaccounted == 0
+        assert (stats.queued, stats.in_flight) == (0, 0)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+def ended_span(name: str = "work", *, sampled: bool = True, span_id: int = 1) -> ReadableSpan:
+    """A span as a processor gets it when it ends."""
+    flags = TraceFlags(TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT)
+    context = SpanContext(0xABC, span_id, is_remote=False, trace_flags=flags)
+    return ReadableSpan(name, context, start_time=1_000, end_time=2_000, resource=_provider.resource)
+
+
+_provider = TracerProvider(sampler=ALWAYS_ON, shutdown_on_exit=False)
+
+
+@pytest.fixture
+def spans() -> Callable[[int], list[ReadableSpan]]:
+    """Makes so many ended spans, named by their number."""
+    return lambda count: [ended_span(f"span-{number}", span_id=number + 1) for number in range(count)]

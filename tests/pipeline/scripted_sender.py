@@ -1,0 +1,59 @@
+"""A sender that does what a test tells it to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from otel_shed.otlp.encode import EncodeError
+from otel_shed.outcome import Outcome
+from otel_shed.record import Priority, SpanRecord
+
+
+class ScriptedSender:
+    """Answers each batch with the next outcome of ``script``, then accepts; remembers what it was asked."""
+
+    def __init__(self, script: Sequence[Outcome | Callable[[Sequence[SpanRecord]], Outcome]] = ()) -> None:
+        self.script = list(script)
+        self.sent: list[list[str]] = []
+        self.calls: list[str] = []
+        self.pieces = 1
+        self.flushed: bool | Exception = True
+        self.limit = 1_000_000
+
+    def record(self, span: ReadableSpan) -> SpanRecord:
+        if span.name == "bad":
+            raise EncodeError("bad span")
+        length = int(span.name.partition(":")[2] or 10)
+        return SpanRecord(1, 1, 0, 1, span.name, 0, 0, Priority.NORMAL, length, None, b"", None)
+
+    def fits(self, record: SpanRecord) -> bool:
+        return record.length <= self.limit
+
+    def split(self, records: Sequence[SpanRecord]) -> list[list[SpanRecord]]:
+        size = -(-len(records) // self.pieces)
+        return [list(records[start : start + size]) for start in range(0, len(records), size)]
+
+    def send(self, records: Sequence[SpanRecord]) -> Outcome:
+        self.sent.append([record.name for record in records])
+        answer = self.script.pop(0) if self.script else Outcome(accepted=len(records))
+        return answer(records) if callable(answer) else answer
+
+    def flush(self, timeout: float) -> bool:
+        self.calls.append("flush")
+        if isinstance(self.flushed, Exception):
+            raise self.flushed
+        return self.flushed
+
+    def hurry(self) -> None:
+        self.calls.append("hurry")
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+
+    def shutdown(self, timeout: float) -> None:
+        self.calls.append("shutdown")
+
+    def after_fork_in_child(self) -> None:
+        self.calls.append("after_fork_in_child")

@@ -1,0 +1,316 @@
+"""A pipeline with its thread: what admit, flush and shutdown promise."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from otel_shed.outcome import DropReason, Outcome
+from otel_shed.pipeline import lifecycle
+from otel_shed.pipeline.pipeline import Pipeline
+from otel_shed.record import SpanRecord
+from otel_shed.stats import read_stats
+from tests.conftest import ended_span
+from tests.pipeline.scripted_sender import ScriptedSender
+
+
+def make_pipeline(sender: ScriptedSender, **changes: object) -> Pipeline:
+    settings: dict[str, object] = {
+        "max_queue_size": 100,
+        "max_held_bytes": 1_000_000,
+        "max_export_batch_size": 4,
+        "linger": 60.0,
+        "interval": 60.0,
+        "shutdown_grace": 3.0,
+        "clock": time.monotonic,
+    }
+    return Pipeline(sender=sender, **(settings | changes))  # type: ignore[arg-type]
+
+
+class Stall:
+    """An answer of a sender that hangs until it is let go."""
+
+    def __init__(self) -> None:
+        self.began = threading.Event()
+        self.go_on = threading.Event()
+
+    def __call__(self, records: Sequence[SpanRecord]) -> Outcome:
+        self.began.set()
+        assert self.go_on.wait(30)
+        return Outcome(accepted=len(records))
+
+
+def test_starts_no_thread_before_the_first_span() -> None:
+    """A processor that no span has reached has no thread, so that a server may fork first."""
+    pipeline = make_pipeline(ScriptedSender())
+    assert pipeline.worker_thread is None
+    pipeline.admit(ended_span())
+    assert pipeline.worker_thread is not None
+
+
+def test_flush_delivers() -> None:
+    """After a flush everything that ended before it is exported."""
+    sender = ScriptedSender()
+    pipeline = make_pipeline(sender)
+    for _ in range(10):
+        pipeline.admit(ended_span())
+    assert pipeline.flush(10.0)
+    assert read_stats([pipeline]).exported == 10
+
+
+def test_flush_gives_up_at_its_limit() -> None:
+    """A flush returns False at the time limit while the exporter hangs, and the worker goes on."""
+    stall = Stall()
+    pipeline = make_pipeline(ScriptedSender([stall]))
+    pipeline.admit(ended_span())
+    assert not pipeline.flush(0.05)
+    stall.go_on.set()
+    assert pipeline.flush(10.0)
+    assert read_stats([pipeline]).exported == 1
+
+
+def test_flush_of_nothing_is_true() -> None:
+    """With nothing queued a flush succeeds at once, and needs no thread that is there already."""
+    assert make_pipeline(ScriptedSender()).flush(10.0)
+
+
+def test_flush_from_within_an_export_does_not_wait_for_itself() -> None:
+    """An exporter that flushes the provider it hangs on is told no at once."""
+    answers: list[bool] = []
+    sender = ScriptedSender()
+    pipeline = make_pipeline(sender)
+
+    def flushes(records: Sequence[SpanRecord]) -> Outcome:
+        answers.append(pipeline.flush(30.0))
+        return Outcome(accepted=len(records))
+
+    sender.script = [flushes]
+    pipeline.admit(ended_span())
+    assert pipeline.flush(10.0)
+    assert answers == [False]
+
+
+def test_what_cannot_be_encoded_is_counted_and_harms_nobody() -> None:
+    """A span that the encoder refuses costs itself alone."""
+    sender = ScriptedSender()
+    pipeline = make_pipeline(sender)
+    for name in ("one", "bad", "two"):
+        pipeline.admit(ended_span(name))
+    pipeline.flush(10.0)
+    assert sender.sent == [["one", "two"]]
+    assert read_stats([pipeline]).dropped == {"encode_failed": 1}
+
+
+def test_what_is_too_large_for_any_request_is_dropped_alone() -> None:
+    """A span over the request's limit is dropped when it ends, before it can hold anything up."""
+    sender = ScriptedSender()
+    sender.limit = 1_000
+    pipeline = make_pipeline(sender)
+    for name in ("one:10", "big:1001", "two:10"):
+        pipeline.admit(ended_span(name))
+    pipeline.flush(10.0)
+    assert sender.sent == [["one:10", "two:10"]]
+    assert read_stats([pipeline]).dropped == {"too_large": 1}
+
+
+def test_shutdown_drains_then_closes_once() -> None:
+    """Shutdown delivers what is held, then shuts the exporter down exactly once, however many call it."""
+    sender = ScriptedSender()
+    pipeline = make_pipeline(sender)
+    for _ in range(10):
+        pipeline.admit(ended_span())
+    callers = [threading.Thread(target=pipeline.shutdown, args=(10.0,)) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    pipeline.admit(ended_span())
+    stats = read_stats([pipeline])
+    assert (stats.exported, stats.dropped, stats.shutdown_was_lossy) == (10, {"already_shutdown": 1}, False)
+    assert sender.calls.count("shutdown") == 1
+
+
+def test_shutdown_without_a_span_closes_the_exporter() -> None:
+    """A processor that was never used still shuts its exporter down."""
+    sender = ScriptedSender()
+    make_pipeline(sender).shutdown(10.0)
+    assert sender.calls == ["hurry", "shutdown"]
+
+
+def test_shutdown_gives_up_after_the_grace_and_tells(caplog: pytest.LogCaptureFixture) -> None:
+    """Without progress for the grace, what is left is counted, flagged, told in one line, and the exporter aborted."""
+    caplog.set_level(logging.WARNING, "otel_shed")
+    stall = Stall()
+    sender = ScriptedSender([stall])
+    pipeline = make_pipeline(sender, shutdown_grace=0.05)
+    for _ in range(10):
+        pipeline.admit(ended_span())
+    assert stall.began.wait(10)
+    pipeline.shutdown(30.0)
+    stats = read_stats([pipeline])
+    assert (stats.exported, stats.dropped, stats.shutdown_was_lossy) == (0, {"shutdown": 10}, True)
+    assert "abort" in sender.calls
+    assert [entry.getMessage() for entry in caplog.records] == [
+        "shutdown left 10 spans behind that the exporter did not take in time"
+    ]
+    stall.go_on.set()
+    assert pipeline.worker_thread is not None
+    pipeline.worker_thread.join(10)
+    assert read_stats([pipeline]).exported == 4, "parity B5: reconciled with what was delivered after all"
+    assert read_stats([pipeline]).dropped == {"shutdown": 6}
+
+
+def test_shutdown_ends_at_its_limit_in_spite_of_progress() -> None:
+    """An exporter that makes progress, but too slowly, is given up at the time limit."""
+
+    def slow(records: Sequence[SpanRecord]) -> Outcome:
+        time.sleep(0.02)
+        return Outcome(accepted=len(records))
+
+    pipeline = make_pipeline(ScriptedSender([slow] * 100), max_export_batch_size=1)
+    for _ in range(60):
+        pipeline.admit(ended_span())
+    began = time.monotonic()
+    pipeline.shutdown(0.3)
+    assert time.monotonic() - began < 1.0
+    stats = read_stats([pipeline])
+    assert stats.dropped["shutdown"] > 0
+    assert stats.unaccounted == 0
+
+
+def test_every_span_admitted_before_shutdown_is_accounted_for() -> None:
+    """Parity B1: producers that race with shutdown lose nothing without its being counted."""
+    pipeline = make_pipeline(ScriptedSender(), max_queue_size=10_000)
+    start = threading.Barrier(5)
+
+    def produce() -> None:
+        start.wait()
+        for _ in range(2_000):
+            pipeline.admit(ended_span())
+
+    producers = [threading.Thread(target=produce) for _ in range(4)]
+    for producer in producers:
+        producer.start()
+    start.wait()
+    pipeline.shutdown(10.0)
+    for producer in producers:
+        producer.join()
+    stats = read_stats([pipeline])
+    assert stats.ended == 8_000
+    assert stats.exported + stats.dropped.get("already_shutdown", 0) == 8_000
+
+
+def test_never_two_export_calls_at_once() -> None:
+    """Export calls are made one at a time, whoever flushes."""
+    active = 0
+    most = 0
+
+    def counted(records: Sequence[SpanRecord]) -> Outcome:
+        nonlocal active, most
+        active += 1
+        most = max(most, active)
+        time.sleep(0)
+        active -= 1
+        return Outcome(accepted=len(records))
+
+    pipeline = make_pipeline(ScriptedSender([counted] * 10_000), max_queue_size=10_000)
+
+    def use() -> None:
+        for _ in range(50):
+            pipeline.admit(ended_span())
+            pipeline.flush(10.0)
+
+    users = [threading.Thread(target=use) for _ in range(6)]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join()
+    assert most == 1
+
+
+def test_a_span_that_ends_inside_on_end_does_not_deadlock() -> None:
+    """A signal handler or finalizer that ends a span on a thread that holds the lock gets through."""
+    pipeline = make_pipeline(ScriptedSender())
+    with pipeline.ledger.lock:
+        pipeline.admit(ended_span())
+    assert pipeline.ledger.queued == 1
+
+
+def test_a_worker_that_died_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parity B6: when the thread is gone, the next span that asks for it starts another."""
+    sender = ScriptedSender()
+    pipeline = make_pipeline(sender)
+    died = threading.Event()
+
+    def die() -> None:
+        died.set()
+
+    monkeypatch.setattr(pipeline, "_run", die)
+    pipeline.admit(ended_span())
+    assert died.wait(10)
+    assert pipeline.worker_thread is not None
+    pipeline.worker_thread.join(10)
+    monkeypatch.undo()
+    assert pipeline.flush(10.0)
+    assert read_stats([pipeline]).exported == 1
+
+
+def test_without_a_thread_shutdown_delivers_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be started any more, as at interpreter exit, the caller of shutdown does the work."""
+
+    def no_thread(**_: object) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr("otel_shed.pipeline.pipeline.start_thread", no_thread)
+    sender = ScriptedSender()
+    pipeline = make_pipeline(sender)
+    pipeline.admit(ended_span())
+    pipeline.shutdown(10.0)
+    assert read_stats([pipeline]).exported == 1
+    assert sender.calls == ["hurry", "shutdown"]
+
+
+def test_a_child_begins_anew() -> None:
+    """After a fork the child holds nothing of the parent's, counts it as the parent's, and has its own locks."""
+    sender = ScriptedSender()
+    pipeline = make_pipeline(sender, linger=60.0)
+    for _ in range(3):
+        pipeline.admit(ended_span())
+    parents_lock = pipeline.ledger.lock
+    parent = pipeline.worker_thread
+    pipeline.after_fork_in_child()
+    stats = read_stats([pipeline])
+    assert (stats.ended, stats.queued, stats.dropped) == (3, 0, {DropReason.FORK.value: 3})
+    assert pipeline.ledger.lock is not parents_lock
+    assert "after_fork_in_child" in sender.calls
+    pipeline.admit(ended_span("child"))
+    assert pipeline.worker_thread is not parent
+    assert pipeline.flush(10.0)
+    assert sender.sent == [["child"]]
+
+
+def test_the_end_of_the_process_delivers_what_nobody_shut_down() -> None:
+    """Parity R5, B6: a pipeline that its owner forgot is drained at exit."""
+    sender = ScriptedSender()
+    pipeline = make_pipeline(sender)
+    pipeline.admit(ended_span())
+    assert pipeline in lifecycle._all()
+    pipeline.end_of_process()
+    assert read_stats([pipeline]).exported == 1
+    pipeline.end_of_process()
+    assert sender.calls.count("shutdown") == 1
+
+
+def test_an_idle_pipeline_does_not_wake_up() -> None:
+    """Parity R2: with nothing to do, the worker's clock stands still."""
+    sender = ScriptedSender()
+    pipeline = make_pipeline(sender, linger=0.001)
+    pipeline.admit(ended_span())
+    assert pipeline.flush(10.0)
+    turned = pipeline._worker.last_turn
+    time.sleep(0.2)  # an interval in which a polling worker would have turned many times
+    assert pipeline._worker.last_turn == turned

@@ -1,0 +1,291 @@
+"""The worker: what is due when, barriers, outcomes; driven turn by turn, without a thread."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from otel_shed.outcome import DropReason, Outcome
+from otel_shed.pipeline.intake import NEVER, Intake
+from otel_shed.pipeline.ledger import Ledger
+from otel_shed.pipeline.worker import Worker
+from otel_shed.testing.clock import FakeClock
+from tests.pipeline.scripted_sender import ScriptedSender
+from tests.pipeline.test_intake import record
+
+
+class Bench:
+    """A worker with its parts, and a clock that stands still."""
+
+    def __init__(self, clock: FakeClock, *, batch_size: int = 4, linger: float = 5.0) -> None:
+        self.clock = clock
+        self.ledger = Ledger()
+        self.intake = Intake(ledger=self.ledger, capacity=100, max_bytes=10_000)
+        self.sender = ScriptedSender()
+        self.worker = Worker(
+            intake=self.intake,
+            ledger=self.ledger,
+            sender=self.sender,
+            batch_size=batch_size,
+            linger=linger,
+            interval=5.0,
+            clock=clock,
+        )
+        self.number = 0
+
+    def end(self, count: int) -> bool:
+        """End so many spans; whether the worker was to be woken."""
+        woken = False
+        for _ in range(count):
+            woken = self.intake.offer(record(self.number)) or woken
+            self.number += 1
+        return woken
+
+    @property
+    def sent(self) -> list[int]:
+        return [len(batch) for batch in self.sender.sent]
+
+
+@pytest.fixture
+def bench(clock: FakeClock) -> Bench:
+    return Bench(clock)
+
+
+def test_idle_waits_for_ever(bench: Bench) -> None:
+    """With nothing queued the worker asks for no timer at all, and the first span wakes it."""
+    assert bench.worker.turn() is None
+    assert bench.end(1)
+
+
+def test_a_full_batch_goes_at_once(bench: Bench) -> None:
+    """A batch is sent when it is full; what is left over waits for its time."""
+    bench.worker.turn()
+    bench.end(6)
+    assert bench.worker.turn() == 5.0
+    assert bench.sent == [4]
+
+
+def test_a_span_waits_no_longer_than_the_schedule_delay(bench: Bench) -> None:
+    """What does not fill a batch is sent when the first of it has waited for the schedule delay."""
+    bench.end(1)
+    assert bench.worker.turn() == 5.0
+    bench.clock.advance(3.0)
+    bench.end(1)
+    assert bench.worker.turn() == pytest.approx(2.0)
+    assert bench.sent == []
+    bench.clock.advance(2.0)
+    bench.worker.turn()
+    assert bench.sent == [2]
+
+
+def test_while_it_waits_only_a_full_batch_wakes_it(bench: Bench) -> None:
+    """Between the first span and the timer, the worker is woken when the batch is full, not by every span."""
+    bench.end(1)
+    bench.worker.turn()
+    assert not bench.end(2)
+    assert bench.end(1)
+
+
+def test_no_wake_up_is_lost_between_the_look_and_the_wait(bench: Bench) -> None:
+    """A batch that fills up while another is being sent is sent in the same turn (upstream issue 5400)."""
+    bench.worker.turn()
+    bench.end(4)
+
+    def more_spans_meanwhile(records: object) -> Outcome:
+        assert bench.intake.wake_at == NEVER
+        assert not bench.end(4)
+        return Outcome(accepted=4)
+
+    bench.sender.script = [more_spans_meanwhile]
+    bench.worker.turn()
+    assert bench.sent == [4, 4]
+
+
+def test_a_flush_sends_what_is_queued(bench: Bench) -> None:
+    """A barrier makes everything due, and passes when it has been delivered and the exporter has flushed."""
+    bench.end(6)
+    flush = bench.worker.request_flush(10.0)
+    bench.worker.turn()
+    assert bench.sent == [4, 2]
+    assert bench.sender.calls == ["flush"]
+    assert (flush.done.is_set(), flush.delivered) == (True, True)
+
+
+def test_a_flush_does_not_wait_for_what_ends_after_it(bench: Bench) -> None:
+    """Under steady load a barrier passes as soon as what was there before it has gone."""
+    bench.end(4)
+    flush = bench.worker.request_flush(10.0)
+    states: list[bool] = []
+
+    def endless_load(records: object) -> Outcome:
+        states.append(flush.done.is_set())
+        if len(states) < 4:
+            bench.end(4)
+        return Outcome(accepted=4)
+
+    bench.sender.script = [endless_load] * 4
+    bench.worker.turn()
+    assert states == [False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Outcome(accepted=0, reason=DropReason.RETRY_EXHAUSTED),
+        Outcome(accepted=3, rejected=1),
+        Outcome(accepted=0, reason=DropReason.NOT_RETRYABLE),
+    ],
+)
+def test_a_flush_fails_when_a_span_before_it_was_lost(bench: Bench, outcome: Outcome) -> None:
+    """A barrier tells of the loss of any span that ended before it."""
+    bench.sender.script = [outcome]
+    bench.end(4)
+    flush = bench.worker.request_flush(10.0)
+    bench.worker.turn()
+    assert (flush.done.is_set(), flush.delivered) == (True, False)
+
+
+def test_a_loss_fails_one_flush(bench: Bench) -> None:
+    """A loss before the call is told by the next flush, and by that one only."""
+    bench.sender.script = [Outcome(accepted=0, reason=DropReason.RETRY_EXHAUSTED)]
+    bench.end(4)
+    bench.worker.turn()
+    first = bench.worker.request_flush(10.0)
+    bench.worker.turn()
+    second = bench.worker.request_flush(10.0)
+    bench.worker.turn()
+    assert (first.delivered, second.delivered) == (False, True)
+
+
+def test_what_the_queue_dropped_does_not_fail_a_flush(bench: Bench) -> None:
+    """Overflow is a choice: the account tells of it, not the barrier."""
+    bench.intake.capacity = 2
+    bench.end(5)
+    flush = bench.worker.request_flush(10.0)
+    bench.worker.turn()
+    assert flush.delivered
+    assert bench.ledger.dropped[DropReason.QUEUE_FULL] == 3
+
+
+@pytest.mark.parametrize("answer", [False, RuntimeError("no")])
+def test_a_flush_fails_with_the_exporters(bench: Bench, answer: bool | Exception) -> None:
+    """An exporter whose own force_flush fails has not delivered."""
+    bench.sender.flushed = answer
+    flush = bench.worker.request_flush(10.0)
+    bench.worker.turn()
+    assert (flush.done.is_set(), flush.delivered) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "exported", "rejected", "failed"),
+    [
+        (Outcome(accepted=4), 4, 0, 0),
+        (Outcome(accepted=1, rejected=3), 1, 3, 0),
+        (Outcome(accepted=0, reason=DropReason.NOT_RETRYABLE), 0, 0, 4),
+        (Outcome(accepted=9), 4, 0, 0),
+        (Outcome(accepted=-2, rejected=9), 0, 4, 0),
+    ],
+)
+def test_books_what_became_of_a_batch(
+    bench: Bench, outcome: Outcome, exported: int, rejected: int, failed: int
+) -> None:
+    """Every span of a batch is accepted, rejected or failed; a collector that counts wrong cannot upset the account."""
+    bench.sender.script = [outcome]
+    bench.end(4)
+    bench.worker.turn()
+    account = bench.ledger.account()
+    assert (account.exported, account.dropped.get(DropReason.REJECTED, 0)) == (exported, rejected)
+    assert account.dropped.get(DropReason.NOT_RETRYABLE, 0) == failed
+    assert (account.queued, account.in_flight, bench.intake.taken_bytes) == (0, 0, 0)
+
+
+def test_each_piece_of_a_batch_has_its_own_outcome(bench: Bench) -> None:
+    """A batch that was split is booked request by request."""
+    bench.sender.pieces = 2
+    bench.sender.script = [Outcome(accepted=0, reason=DropReason.NOT_RETRYABLE), Outcome(accepted=2)]
+    bench.end(4)
+    bench.worker.turn()
+    account = bench.ledger.account()
+    assert (account.exported, account.dropped) == (2, {DropReason.NOT_RETRYABLE: 2})
+    assert (account.exports_attempted, account.exports_succeeded) == (2, 1)
+
+
+def test_a_fault_of_ours_costs_the_batch_in_hand_and_is_counted(bench: Bench) -> None:
+    """An exception inside the worker loses no span without counting it, and the next batch goes through."""
+
+    def fault(records: object) -> Outcome:
+        raise ZeroDivisionError
+
+    bench.sender.script = [fault]
+    bench.end(8)
+    with pytest.raises(ZeroDivisionError):
+        bench.worker.turn()
+    bench.worker.turn()
+    account = bench.ledger.account()
+    assert (account.exported, account.dropped, account.in_flight) == (4, {DropReason.EXPORTER_ERROR: 4}, 0)
+
+
+def test_finishes_when_closed_and_empty(bench: Bench) -> None:
+    """After the intake is closed the worker sends the rest and finishes."""
+    bench.end(6)
+    bench.intake.close()
+    bench.worker.turn()
+    assert bench.sent == [4, 2]
+    assert bench.worker.finished.is_set()
+
+
+def test_after_giving_up_nothing_more_is_sent(bench: Bench) -> None:
+    """What shutdown has given up is not sent any more; what was under way and got through is moved to exported."""
+    bench.end(8)
+
+    def give_up_meanwhile(records: object) -> Outcome:
+        bench.intake.close()
+        bench.ledger.abandon()
+        bench.intake.clear()
+        return Outcome(accepted=4)
+
+    bench.sender.script = [give_up_meanwhile]
+    bench.worker.turn()
+    account = bench.ledger.account()
+    assert bench.sent == [4]
+    assert (account.exported, account.dropped) == (4, {DropReason.SHUTDOWN: 4})
+    assert bench.worker.finished.is_set()
+
+
+def test_health_is_the_last_outcome_and_no_hang(bench: Bench) -> None:
+    """Parity D7: unhealthy after a failed export, and while one has been under way for more than three intervals."""
+    assert bench.worker.healthy
+    bench.sender.script = [Outcome(accepted=0, reason=DropReason.RETRY_EXHAUSTED)]
+    bench.end(4)
+    bench.worker.turn()
+    assert not bench.worker.healthy
+    seen: list[bool] = []
+
+    def slow(records: object) -> Outcome:
+        bench.clock.advance(14.0)
+        seen.append(bench.worker.healthy)
+        bench.clock.advance(2.0)
+        seen.append(bench.worker.healthy)
+        return Outcome(accepted=4)
+
+    bench.sender.script = [Outcome(accepted=4), slow]
+    bench.end(8)
+    bench.worker.turn()
+    assert seen == [True, False]
+    assert bench.worker.healthy
+
+
+def test_a_loss_is_one_line_a_minute(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """A collector that is down for long is told once a minute, not once a batch."""
+    caplog.set_level(logging.WARNING, "otel_shed")
+    lost = Outcome(accepted=0, reason=DropReason.RETRY_EXHAUSTED, message="connection refused")
+    bench.sender.script = [lost] * 30
+    for _ in range(30):
+        bench.end(4)
+        bench.worker.turn()
+        bench.clock.advance(3.0)
+    lines = [entry.getMessage() for entry in caplog.records]
+    assert len(lines) == 2
+    assert "4 spans lost" in lines[0]
+    assert "connection refused" in lines[0]

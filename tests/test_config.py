@@ -1,0 +1,265 @@
+"""ShedConfig: what code may set, what the environment may, and what gives way to what."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import pickle
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from otel_shed import environment_variables
+from otel_shed.config import SETTING, SETTINGS, Kind, Setting, ShedConfig
+from otel_shed.environment import forget_warnings
+
+NUMERIC = [setting for setting in SETTINGS if setting.kind is not Kind.BOOLEAN]
+BOOLEAN = [setting for setting in SETTINGS if setting.kind is Kind.BOOLEAN]
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    forget_warnings()
+    yield
+    forget_warnings()
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "otel_shed"]
+
+
+def named(settings: list[Setting]) -> Any:
+    return pytest.mark.parametrize("setting", settings, ids=lambda setting: setting.name)
+
+
+def test_defaults_are_the_specifications() -> None:
+    """Without a word of code or environment, the standard settings are OpenTelemetry's and the rest is documented."""
+    assert dataclasses.asdict(ShedConfig()) == {
+        "enabled": True,
+        "shutdown_grace_millis": 3000,
+        "max_queue_size": 2048,
+        "max_export_batch_size": 512,
+        "schedule_delay_millis": 5000,
+        "export_timeout_millis": 30000,
+        "max_held_bytes": 33554432,
+        "max_request_bytes": 4000000,
+        "flush_on_sigterm": False,
+    }
+    assert ShedConfig.from_env({}) == ShedConfig()
+
+
+def test_a_config_is_frozen_and_keyword_only() -> None:
+    """A config cannot be changed, nor made from positions."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ShedConfig().max_queue_size = 1  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        ShedConfig(True)  # type: ignore[misc]
+
+
+def test_a_config_copies_and_pickles_as_plain_values() -> None:
+    """No marker of a default is left in the values: a config survives replace() and pickle."""
+    config = ShedConfig(max_queue_size=100)
+    assert dataclasses.replace(config, max_held_bytes=5_000_000).max_export_batch_size == 100
+    assert pickle.loads(pickle.dumps(config)) == config
+    assert {type(getattr(config, setting.name)) for setting in SETTINGS} == {bool, int}
+
+
+@named(NUMERIC)
+@pytest.mark.parametrize(
+    "value", [None, "5", True, math.nan, math.inf, -math.inf, -1, 10**30, Decimal(5), b"5", [5]], ids=repr
+)
+def test_code_hears_of_a_bad_number(setting: Setting, value: object) -> None:
+    """A bad value in code raises ValueError with the setting, the value and the range."""
+    with pytest.raises(ValueError) as caught:
+        ShedConfig(**{setting.name: value})
+    assert str(caught.value) == f"{setting.name} must be {setting.allowed}, not {value!r}"
+
+
+@named(BOOLEAN)
+@pytest.mark.parametrize("value", [None, 0, 1, "true"], ids=repr)
+def test_code_hears_of_a_bad_switch(setting: Setting, value: object) -> None:
+    """A switch takes True and False and nothing that is like them."""
+    with pytest.raises(ValueError, match=f"{setting.name} must be True or False"):
+        ShedConfig(**{setting.name: value})
+
+
+@named([setting for setting in SETTINGS if setting.kind is Kind.INTEGER])
+def test_a_count_is_no_fraction(setting: Setting) -> None:
+    """Counts and bytes take integers only."""
+    with pytest.raises(ValueError, match="must be an integer"):
+        ShedConfig(**{setting.name: 5000.0})
+
+
+@named(NUMERIC)
+def test_the_ends_of_a_range_are_in_it(setting: Setting) -> None:
+    """The lowest and the highest value hold, and nothing below or above."""
+    for value in (setting.low, setting.high):
+        values = {setting.name: value}
+        if setting.at_most is not None:
+            values[setting.at_most] = SETTING[setting.at_most].high
+        assert getattr(ShedConfig(**values), setting.name) == value  # type: ignore[arg-type]
+    for value in (setting.low - 0.5, setting.high + 1):
+        with pytest.raises(ValueError):
+            ShedConfig(**{setting.name: value})  # type: ignore[arg-type]
+
+
+def test_an_unknown_name_is_a_type_error() -> None:
+    """A misspelled setting is what a misspelled argument is everywhere."""
+    with pytest.raises(TypeError):
+        ShedConfig(max_queue=5)  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        ShedConfig.from_env({}, max_queue=5)
+
+
+def test_seconds() -> None:
+    """Times read in seconds too, and an export timeout of 0 is no limit."""
+    config = ShedConfig(schedule_delay_millis=0.5, shutdown_grace_millis=0, export_timeout_millis=0)
+    assert (config.schedule_delay, config.shutdown_grace, config.export_timeout) == (0.0005, 0, math.inf)
+    assert ShedConfig().export_timeout == 30
+
+
+def test_code_that_contradicts_itself() -> None:
+    """A batch larger than the queue, both or only the batch said in code, raises as the stock constructor does."""
+    message = "max_export_batch_size must be less than or equal to max_queue_size"
+    for given_in_code in ({"max_queue_size": 256, "max_export_batch_size": 512}, {"max_export_batch_size": 4096}):
+        with pytest.raises(ValueError, match=message):
+            ShedConfig(**given_in_code)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=message):
+            ShedConfig.from_env({}, **given_in_code)
+    with pytest.raises(ValueError, match="max_request_bytes must be less than or equal to max_held_bytes"):
+        ShedConfig(max_held_bytes=5000, max_request_bytes=5001)
+
+
+def test_a_default_gives_way_to_code(caplog: pytest.LogCaptureFixture) -> None:
+    """Where code sets only the bound, the default under it is lowered without a word."""
+    for config in (ShedConfig(max_queue_size=100), ShedConfig.from_env({}, max_queue_size=100)):
+        assert config.max_export_batch_size == 100
+    assert ShedConfig(max_held_bytes=5000).max_request_bytes == 5000
+    assert lines(caplog) == []
+
+
+@pytest.mark.parametrize(
+    ("environ", "overrides", "batch", "line"),
+    [
+        (
+            {"OTEL_BSP_MAX_QUEUE_SIZE": "100"},
+            {},
+            100,
+            "OTEL_BSP_MAX_QUEUE_SIZE='100' is not at least max_export_batch_size (512); "
+            "using max_export_batch_size=100",
+        ),
+        (
+            {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "4096"},
+            {},
+            2048,
+            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE='4096' is not at most max_queue_size (2048); using 2048",
+        ),
+        (
+            {"OTEL_BSP_MAX_QUEUE_SIZE": "100", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "200"},
+            {},
+            100,
+            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE='200' is not at most max_queue_size (100); using 100",
+        ),
+        (
+            {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "200"},
+            {"max_queue_size": 100},
+            100,
+            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE='200' is not at most max_queue_size (100); using 100",
+        ),
+        (
+            {"OTEL_BSP_MAX_QUEUE_SIZE": "100"},
+            {"max_export_batch_size": 200},
+            100,
+            "OTEL_BSP_MAX_QUEUE_SIZE='100' is not at least max_export_batch_size (200); "
+            "using max_export_batch_size=100",
+        ),
+    ],
+)
+def test_an_environment_that_contradicts(
+    environ: dict[str, str],
+    overrides: dict[str, int],
+    batch: int,
+    line: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """With a variable in it, a contradiction lowers the batch and logs one line, whoever else is a party."""
+    for _ in range(2):
+        config = ShedConfig.from_env(environ, **overrides)
+        assert config.max_export_batch_size == batch
+        assert config.max_queue_size >= batch
+    assert lines(caplog) == [line]
+
+
+def test_code_counts_before_the_environment(caplog: pytest.LogCaptureFixture) -> None:
+    """An override is used and its variable is not even read; a bad override raises."""
+    config = ShedConfig.from_env({"OTEL_BSP_MAX_QUEUE_SIZE": "abc"}, max_queue_size=4000)
+    assert config.max_queue_size == 4000
+    assert lines(caplog) == []
+    with pytest.raises(ValueError, match="max_queue_size must be"):
+        ShedConfig.from_env({"OTEL_BSP_MAX_QUEUE_SIZE": "100"}, max_queue_size=0)
+
+
+def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """from_env() without arguments reads the process's own variables as they are then."""
+    monkeypatch.setenv("OTEL_SHED_SHUTDOWN_GRACE", "1234")
+    assert ShedConfig.from_env().shutdown_grace_millis == 1234
+
+
+def test_the_launcher_knows_exactly_the_librarys_own_variables() -> None:
+    """Each own variable of the table is a launcher flag, and nothing else is."""
+    flags = {name: value for name, value in vars(environment_variables).items() if name.startswith("OTEL_")}
+    assert flags == {setting.variable: setting.variable for setting in SETTINGS if setting.is_own}
+
+
+def test_the_table_is_complete() -> None:
+    """Each setting has one variable, a meaning in a sentence, and a default that is itself in range."""
+    assert len({setting.variable for setting in SETTINGS}) == len(SETTINGS)
+    for setting in SETTINGS:
+        assert setting.meaning.endswith(".")
+        assert setting.check(setting.default) == setting.default
+
+
+# Generous, because building Hypothesis's tables of characters takes its time on a busy machine.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+VARIABLES = st.dictionaries(
+    st.sampled_from([setting.variable for setting in SETTINGS]),
+    st.one_of(
+        st.text(),
+        st.integers().map(str),
+        st.floats().map(str),
+        st.sampled_from(["1", "1024", "2048", str(2**31 - 1)]),
+    ),
+)
+
+
+@unhurried
+@given(environ=VARIABLES)
+def test_no_environment_raises(environ: dict[str, str]) -> None:
+    """Whatever stands in the variables, a config comes of it whose every value is in range."""
+    config = ShedConfig.from_env(environ)
+    assert ShedConfig(**dataclasses.asdict(config)) == config
+
+
+@unhurried
+@given(environ=VARIABLES, queue=st.integers(1, 5000) | st.none(), batch=st.integers(1, 2048) | st.none())
+def test_no_environment_makes_good_code_raise(environ: dict[str, str], queue: int | None, batch: int | None) -> None:
+    """Code that holds by itself, holds in every environment."""
+    if queue is not None and batch is not None and batch > queue:
+        queue, batch = batch, queue
+    code = {"max_queue_size": queue, "max_export_batch_size": batch}
+    overrides = {name: value for name, value in code.items() if value is not None}
+    config = ShedConfig.from_env(environ, **overrides)
+    assert config.max_export_batch_size <= config.max_queue_size
+    assert queue is None or config.max_queue_size == queue
+
+
+def test_bytes_that_are_no_text_do_not_raise(caplog: pytest.LogCaptureFixture) -> None:
+    """A variable that is not valid UTF-8 is one more that cannot be parsed."""
+    value = os.fsdecode(b"\xff\xfe")
+    assert ShedConfig.from_env({"OTEL_BSP_MAX_QUEUE_SIZE": value}) == ShedConfig()
+    assert len(lines(caplog)) == 1

@@ -1,0 +1,89 @@
+"""Threads, locks and signals, plain and under gevent's patches."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+from otel_shed.native import Signal, start_thread
+
+
+def test_a_signal_wakes_every_waiter_and_stays_set() -> None:
+    """Whoever waits, now or later, goes on once it is set; setting it twice is no fault."""
+    signal = Signal()
+    assert not signal.is_set()
+    assert not signal.wait(0.001)
+    seen: list[bool] = []
+    waiters = [threading.Thread(target=lambda: seen.append(signal.wait(10.0))) for _ in range(4)]
+    for waiter in waiters:
+        waiter.start()
+    signal.set()
+    signal.set()
+    for waiter in waiters:
+        waiter.join()
+    assert seen == [True] * 4
+    assert signal.wait(10.0)
+    assert signal.wait(0)
+
+
+def test_a_wait_without_time_only_looks() -> None:
+    """A limit of zero or less does not wait."""
+    signal = Signal()
+    began = time.monotonic()
+    assert not signal.wait(0)
+    assert not signal.wait(-5)
+    assert time.monotonic() - began < 1
+
+
+def test_a_thread_is_a_daemon_with_a_name() -> None:
+    """The worker cannot keep the process from ending, and can be found in a thread dump."""
+    seen: list[threading.Thread] = []
+    thread = start_thread(name="otel-shed-test", target=lambda: seen.append(threading.current_thread()))
+    thread.join(10)
+    assert not thread.is_alive()
+    assert (seen[0].name, seen[0].daemon) == ("otel-shed-test", True)
+
+
+def test_under_gevent_the_worker_is_a_real_thread() -> None:
+    """A call that blocks the worker does not stop the greenlets, and a greenlet that waits lets the others run."""
+    program = """
+        from gevent import monkey
+        monkey.patch_all()
+        import gevent, threading, time
+        from gevent.monkey import get_original
+        from otel_shed.native import Signal, start_thread, thread_id
+
+        block = get_original("time", "sleep")
+        done = Signal()
+        ids = []
+
+        def work():
+            ids.append(thread_id())
+            block(0.5)
+            done.set()
+
+        ticks = 0
+        def tick():
+            global ticks
+            while True:
+                gevent.sleep(0.01)
+                ticks += 1
+
+        ticker = gevent.spawn(tick)
+        thread = start_thread(name="worker", target=work)
+        assert thread.is_alive()
+        assert done.wait(10)
+        thread.join(10)
+        assert not thread.is_alive()
+        assert ids != [thread_id()]
+        ticker.kill()
+        print(ticks)
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) > 5
