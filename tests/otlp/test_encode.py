@@ -1,0 +1,232 @@
+"""The encoder: what a receiver reads is what the stock encoder would have sent, and nothing hostile gets further."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from typing import Any
+from unittest.mock import MagicMock, Mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
+
+from otel_shed.otlp import attributes, groups
+from otel_shed.otlp import span as span_module
+from otel_shed.otlp.attributes import attribute_writer
+from otel_shed.otlp.encode import Encoder, encode_public, wrap_span
+from otel_shed.otlp.request import build_request
+from otel_shed.otlp.slots import encode_slots
+from otel_shed.record import Priority
+from tests.otlp.made_spans import (
+    CONTEXT,
+    bounded,
+    canonical,
+    made_span,
+    message,
+    spans,
+    stock_canonical,
+    stock_message,
+    values,
+)
+
+both = pytest.mark.parametrize("encoder", [encode_slots, encode_public])
+
+
+@settings(max_examples=250, deadline=None)
+@given(span=spans())
+def test_any_span_is_what_stock_makes_of_it(span: ReadableSpan) -> None:
+    """Over slots and over properties, a receiver reads every span as from stock; a wrapped span has the same header."""
+    expected = stock_canonical([span])
+    assert canonical([encode_slots(span)]) == expected
+    assert canonical([encode_public(span)]) == expected
+    wrapped = wrap_span(span)
+    for record in (encode_slots(span), encode_public(span)):
+        for field in ("trace_id", "span_id", "parent_span_id", "flags", "name", "status", "duration_ns", "priority"):
+            assert getattr(record, field) == getattr(wrapped, field)
+
+
+@settings(max_examples=150, deadline=None)
+@given(value=values, key=st.text(max_size=80))
+def test_any_value_is_what_stock_makes_of_it(value: Any, key: str) -> None:
+    """An attribute's value arrives as the stock encoder sends it, with cold caches and with warm ones."""
+    for span in (made_span(attributes={key: value}), made_span(attributes={key: value, "other": value})):
+        assert canonical([encode_slots(span)]) == stock_canonical([span])
+
+
+@both
+def test_the_header_is_the_span_in_short(encoder: Encoder) -> None:
+    """Ids, parent, flags, name, status and duration can be read without the bytes."""
+    parent = SpanContext(0xABC, 0x123, is_remote=True)
+    span = made_span("GET", parent=parent, status=Status(StatusCode.ERROR), start_time=5, end_time=12)
+    record = encoder(span)
+    assert (record.trace_id, record.span_id, record.parent_span_id) == (0xABC, 0xDEF, 0x123)
+    assert (record.name, record.status, record.duration_ns, record.priority) == ("GET", 2, 7, Priority.NORMAL)
+    assert record.flags == 0x301
+    assert record.is_local_root
+    assert message(record).flags == 0x300
+    assert record.span is None
+    wrapped = wrap_span(span)
+    assert (wrapped.length, wrapped.group, wrapped.body, wrapped.span) == (0, None, None, span)
+
+
+@both
+@pytest.mark.parametrize(("start", "end"), [(None, 5), (5, None), (None, None), (9, 5), (5, 5)])
+def test_a_duration_is_never_negative(encoder: Encoder, start: int | None, end: int | None) -> None:
+    """A span whose times are unknown or run backwards lasted 0 nanoseconds."""
+    assert encoder(made_span(start_time=start, end_time=end)).duration_ns == 0
+
+
+class _Ended(SpanProcessor):
+    def __init__(self) -> None:
+        self.spans: list[ReadableSpan] = []
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.spans.append(span)
+
+
+@both
+def test_spans_of_the_sdk_arrive_whole(encoder: Encoder) -> None:
+    """What the installed SDK hands to a processor, an exception's event included, is encoded as stock does."""
+    provider, ended = TracerProvider(shutdown_on_exit=False), _Ended()
+    provider.add_span_processor(ended)
+    tracer = provider.get_tracer("a.library", "1.0", "https://schema.example", {"a": 1})
+    with tracer.start_as_current_span("outer", kind=SpanKind.SERVER) as outer:
+        outer.set_attributes({"a": "b", "n": [1, 2], "f": 1.5})
+        with tracer.start_as_current_span("inner", links=[Link(outer.get_span_context(), {"k": True})]) as inner:
+            inner.record_exception(ZeroDivisionError("nothing"))
+            inner.set_status(StatusCode.ERROR, "it failed")
+    assert len(ended.spans) == 2
+    assert canonical([encoder(span) for span in ended.spans]) == stock_canonical(ended.spans)
+
+
+@both
+def test_values_that_are_equal_in_python_stay_apart(encoder: Encoder) -> None:
+    """1, True and 1.0 under one key, one after the other, are an int, a bool and a double."""
+    for value in (1, True, 1.0, True, 1, 0, False, -0.0):
+        span = made_span(attributes={"same": value})
+        assert message(encoder(span)) == stock_message(span)
+
+
+@both
+def test_a_kind_or_a_status_that_is_none_is_left_out(encoder: Encoder) -> None:
+    """A kind that is unknown is unspecified; a status of None is absent, as from stock."""
+    record = encoder(made_span(kind=None, status=None))
+    assert message(record).kind == 0
+    assert not message(record).HasField("status")
+    assert record.status == 0
+
+
+@both
+def test_threads_do_not_disturb_each_other(encoder: Encoder) -> None:
+    """Eight threads that encode the same spans at once, caches cold, make the same bytes."""
+    batch = [made_span(f"t{n}", attributes={f"t{n % 7}": f"v{n}", "n": n}, links=[Link(CONTEXT)]) for n in range(50)]
+    expected = [stock_message(span) for span in batch]
+    start, wrong = threading.Barrier(8), []
+
+    def run() -> None:
+        start.wait()
+        for _ in range(5):
+            wrong.extend(1 for span, right in zip(batch, expected, strict=True) if message(encoder(span)) != right)
+
+    threads = [threading.Thread(target=run) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_the_caches_are_bounded() -> None:
+    """However many keys, values and names a program has, the caches hold few of them, and none that is long."""
+    write = attribute_writer(b"\x4a")
+    for number in range(attributes.MAX_KEYS * 2):
+        parts: list[bytes] = []
+        assert (
+            write({f"key {number}": f"value {number}", "one": f"value {number}", "x" * 65: 1, "l": "x" * 65}, parts)
+            == 0
+        )
+    keys = inspect.getclosurevars(write).nonlocals["keys"]
+    assert len(keys) == attributes.MAX_KEYS
+    assert len(keys["one"][2]) == attributes.MAX_VALUES
+    assert ("x" * 65 not in keys, keys["l"][2]) == (True, {})
+    for number in range(span_module.MAX_NAMES * 2):
+        encode_slots(made_span(f"name {number}"))
+    encode_slots(made_span("x" * 65))
+    assert len(span_module._names) <= span_module.MAX_NAMES
+    assert "x" * 65 not in span_module._names
+
+
+@both
+def test_scopes_that_come_and_go_are_not_mixed_up(encoder: Encoder) -> None:
+    """A program that makes scopes and resources without end gets the right ones, and keeps few of them."""
+    for number in range(groups.MAX_GROUPS * 3):
+        scope = InstrumentationScope(f"scope {number}", None, f"https://schema.example/{number}")
+        span = made_span(resource=Resource({"number": number}), instrumentation_scope=scope)
+        assert canonical([encoder(span)]) == stock_canonical([span])
+    assert max(map(len, (groups._by_identity, groups._by_bytes, groups._by_content))) <= groups.MAX_GROUPS
+
+
+def test_equal_resources_and_scopes_share_a_group() -> None:
+    """The same content in another object, in another order, is the same group; other content is not."""
+    first = made_span(resource=Resource({"a": 1, "b": "x"}), instrumentation_scope=InstrumentationScope("s"))
+    second = made_span(resource=Resource({"b": "x", "a": 1}), instrumentation_scope=InstrumentationScope("s"))
+    other = made_span(resource=Resource({"a": True, "b": "x"}), instrumentation_scope=InstrumentationScope("s"))
+    swapped = made_span(resource=Resource({"a": "x", "b": 1}), instrumentation_scope=InstrumentationScope("s"))
+    found = [encode_slots(span).group for span in (first, second, other, swapped)]
+    assert found[0] is found[1]
+    assert len(set(found)) == 3
+    batch = [first, second, other]
+    assert canonical([encode_slots(span) for span in batch]) == stock_canonical(batch)
+
+
+def test_a_span_of_another_class_is_read_through_its_properties() -> None:
+    """A subclass that says something else than its slots hold is believed."""
+
+    class Renamed(ReadableSpan):
+        @property
+        def name(self) -> str:
+            return "renamed"
+
+    record = encode_slots(Renamed("work", CONTEXT))
+    assert (record.name, message(record).name) == ("renamed", "renamed")
+
+
+def test_what_lacks_the_slots_is_read_through_its_properties() -> None:
+    """Where the SDK's insides are others than known, the span is encoded all the same."""
+    span = made_span(attributes={"a": 1}, events=[Event("e", bounded({"b": 2}), 1)])
+    expected = stock_message(span)
+    span._events._dq = [*span._events._dq]
+    assert message(encode_slots(span)) == expected
+    span.__dict__["_status"] = Mock(status_code=StatusCode.UNSET, description=None)
+    assert message(encode_slots(span)) == expected
+
+
+def test_a_wrapped_span_needs_no_context() -> None:
+    """Spans without a context, and things that are hardly spans, are wrapped with ids of 0."""
+    record = wrap_span(ReadableSpan("work", context=None))
+    assert (record.trace_id, record.span_id, record.parent_span_id, record.name) == (0, 0, 0, "work")
+    for thing in (Mock(), MagicMock(), object(), None):
+        record = wrap_span(thing)  # type: ignore[arg-type]
+        assert (record.trace_id, record.span_id, record.parent_span_id, record.status) == (0, 0, 0, 0)
+        assert (record.duration_ns, record.span) == (0, thing)
+        assert type(record.name) is str
+
+
+def test_a_wrapped_span_keeps_its_header_in_range() -> None:
+    """Ids out of range are 0: whoever packs a header into bytes can rely on its sizes."""
+    record = wrap_span(made_span(context=SpanContext(1 << 128, -1, False, TraceFlags(0x101), TraceState())))
+    assert (record.trace_id, record.span_id, record.flags) == (0, 0, 0x101)
+
+
+def test_a_large_batch_is_one_request() -> None:
+    """Spans of several resources and scopes, put together, are what stock sends for the same batch."""
+    resources = [Resource({"r": number}) for number in range(3)]
+    scopes = [InstrumentationScope(f"s{number}") for number in range(2)]
+    batch = [made_span(f"{n}", resource=resources[n % 3], instrumentation_scope=scopes[n // 3 % 2]) for n in range(200)]
+    assert canonical([encode_slots(span) for span in batch]) == stock_canonical(batch)
+    assert len(build_request([encode_slots(span) for span in batch])) == len(stock_canonical(batch))

@@ -1,0 +1,120 @@
+"""Requests: grouped as stock groups them, and split so that none is larger than allowed, with as few as can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from otel_shed.otlp.encode import encode_public, wrap_span
+from otel_shed.otlp.request import build_request, request_size, split_by_size
+from otel_shed.record import Priority, ScopeGroup, SpanRecord
+from tests.otlp.made_spans import canonical, made_span, stock_canonical
+
+RESOURCES = [Resource({"service.name": "a"}), Resource({}, "https://schema.example/r"), Resource({"x": "y" * 200})]
+SCOPES = [None, InstrumentationScope("s", "1"), InstrumentationScope("t" * 150, None, "https://schema.example/s")]
+
+
+def record(size: int, group: ScopeGroup) -> SpanRecord:
+    return SpanRecord(1, 1, 0, 0, "n", 0, 0, Priority.NORMAL, size, group, bytes(size), None)
+
+
+groups = st.builds(
+    ScopeGroup,
+    st.sampled_from([b"\x0a\x00", b"\x0a\x7f" + bytes(127), b"\x0a\x80\x80\x01" + bytes(16_384)]),
+    st.sampled_from([b"\x0a\x00", b"\x0a\x10" + bytes(16)]),
+)
+sizes = st.sampled_from([0, 1, 90, 126, 127, 128, 129, 250, 16_383, 16_384, 20_000]) | st.integers(0, 400)
+batches = st.lists(st.builds(record, sizes, groups), max_size=40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(RESOURCES), st.sampled_from(SCOPES)), max_size=20))
+def test_a_request_is_what_stock_makes_of_the_batch(owners: list[tuple[Resource, InstrumentationScope | None]]) -> None:
+    """Resources and scopes in the order of their first span, spans in their own, schema URLs in place."""
+    batch = [
+        made_span(f"{number}", resource=resource, instrumentation_scope=scope)
+        for number, (resource, scope) in enumerate(owners)
+    ]
+    assert canonical([encode_public(span) for span in batch]) == stock_canonical(batch)
+
+
+def test_spans_without_attributes_of_their_own_are_grouped_too() -> None:
+    """Groups that are equal but not identical, such as from before a cache was cleared, are one."""
+    first, second = (encode_public(made_span(name)) for name in ("first", "second"))
+    assert first.group is not None
+    second.group = ScopeGroup(bytes(bytearray(first.group.resource)), bytes(bytearray(first.group.scope)))
+    request = encode_spans([]).FromString(build_request([first, second]))
+    assert [span.name for span in request.resource_spans[0].scope_spans[0].spans] == ["first", "second"]
+
+
+def test_no_records_are_no_envelope() -> None:
+    """Nothing makes an empty request and no pieces."""
+    assert build_request([]) == b""
+    assert split_by_size([], 100) == []
+
+
+def _grown_too_far(piece: Sequence[SpanRecord], following: SpanRecord, limit: int) -> bool:
+    return len(build_request([*piece, following])) > limit
+
+
+@settings(max_examples=200, deadline=None)
+@given(batch=batches, limit=st.integers(1, 60_000))
+def test_pieces_fit_and_are_as_few_as_can_be(batch: list[SpanRecord], limit: int) -> None:
+    """Consecutive, complete, each within the limit unless it is one record alone, each as long as it could be."""
+    pieces = split_by_size(batch, limit)
+    assert [one for piece in pieces for one in piece] == batch
+    for piece in pieces:
+        assert piece
+        assert len(piece) == 1 or len(build_request(piece)) <= limit
+    for piece, following in pairwise(pieces):
+        assert _grown_too_far(piece, following[0], limit)
+
+
+@settings(max_examples=100, deadline=None)
+@given(batch=batches)
+def test_the_size_of_a_record_alone_is_exact(batch: list[SpanRecord]) -> None:
+    """request_size is the length of the request that build_request would make."""
+    for one in batch:
+        assert request_size(one) == len(build_request([one]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(batch=batches.filter(bool))
+def test_the_limit_itself_is_allowed(batch: list[SpanRecord]) -> None:
+    """A batch of exactly the limit is one piece; one byte less makes two, unless it is one record."""
+    size = len(build_request(batch))
+    assert split_by_size(batch, size) == [batch]
+    if len(batch) > 1:
+        assert len(split_by_size(batch, size - 1)) == 2
+
+
+def test_what_is_too_large_alone_has_a_piece_alone() -> None:
+    """It does not take its neighbours with it."""
+    group = ScopeGroup(b"\x0a\x00", b"\x0a\x00")
+    batch = [record(10, group), record(1_000, group), record(10, group), record(10, group)]
+    assert split_by_size(batch, 100) == [batch[:1], batch[1:2], batch[2:]]
+
+
+def test_a_record_without_bytes_is_refused() -> None:
+    """Records that carry span objects cannot be put in a request."""
+    wrapped = wrap_span(made_span())
+    for use in (lambda: build_request([wrapped]), lambda: request_size(wrapped), lambda: split_by_size([wrapped], 0)):
+        with pytest.raises(TypeError):
+            use()
+
+
+def test_a_batch_of_stock_size_is_split_by_the_bytes_of_a_usual_receiver() -> None:
+    """Five hundred spans of 20 kB each go to a gRPC receiver of 4 MiB in three requests."""
+    batch: list[ReadableSpan] = [made_span(f"{n}", attributes={"payload": "x" * 20_000}) for n in range(500)]
+    records = [encode_public(span) for span in batch]
+    pieces = split_by_size(records, 4_000_000)
+    assert [len(piece) for piece in pieces] == [199, 199, 102]
+    assert all(len(build_request(piece)) <= 4_000_000 for piece in pieces)
