@@ -154,8 +154,10 @@ def _read_commands(receiver: Receiver, ended: threading.Event) -> None:
 
 
 def _say(line: Mapping[str, object]) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
+    try:
+        print(json.dumps(line), flush=True)  # noqa: T201
+    except BrokenPipeError:  # nobody listens any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

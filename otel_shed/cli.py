@@ -1,0 +1,136 @@
+"""The ``otel-shed`` command: reads its arguments, and leaves the rest to the modules of ``otel_shed.command``.
+
+Called on the main thread. The rule: nothing of the SDK is imported before it is known what to do, because the SDK reads
+the environment in the course of that, and raises for what it cannot parse.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import math
+import os
+import sys
+from collections.abc import Sequence
+
+from otel_shed.command.collector import CollectorError
+from otel_shed.otlp.settings import PROTOCOLS, ExporterSettings
+
+_USAGE = 2  # argparse's
+_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; its exit status. ``argv`` are the arguments, sys.argv's if None."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has had enough; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from otel_shed.command.demo import DemoOptions, run_demo
+
+    try:
+        ExporterSettings.resolve({}, protocol=arguments.protocol, endpoint=arguments.endpoint)
+    except ValueError as error:
+        print(f"otel-shed demo: {error}", file=sys.stderr)
+        return _USAGE
+    options = DemoOptions(
+        seconds=arguments.seconds,
+        outage=0.0 if arguments.endpoint else min(arguments.outage, arguments.seconds),
+        rate=arguments.rate,
+        endpoint=arguments.endpoint,
+        protocol=arguments.protocol,
+        collector=arguments.collector,
+    )
+    try:
+        return run_demo(options, sys.stdout)
+    except CollectorError as error:
+        print(f"otel-shed demo: no collector could be started: {error}", file=sys.stderr)
+        return 1
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from otel_shed.command.doctor import run_doctor
+
+    return run_doctor(
+        endpoint=arguments.endpoint, protocol=arguments.protocol, timeout=arguments.timeout, out=sys.stdout
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="otel-shed",
+        description="Keeps OpenTelemetry tracing from hurting the program it observes.",
+    )
+    parser.add_argument("--version", action="version", version=f"otel-shed {_version()}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    demo = commands.add_parser(
+        "demo",
+        help="see a traced workload get over a collector that stops answering",
+        description="Run a traced workload against a collector that stops answering for a while and comes back, and "
+        "give the account of every span. The exit status is 0 if it balances and the collector counted the same.",
+    )
+    demo.add_argument("--seconds", type=_positive, default=20.0, help="how long the workload runs (default: 20)")
+    demo.add_argument(
+        "--outage", type=_not_negative, default=5.0, help="for how many of them the collector is stopped (default: 5)"
+    )
+    demo.add_argument("--rate", type=_positive, default=700.0, help="spans a second (default: 700)")
+    _add_where(demo, "use this collector, which is not stopped and not asked for its count")
+    demo.add_argument(
+        "--collector",
+        choices=("auto", "rotel", "receiver"),
+        default="auto",
+        help="which one to start: rotel, the small receiver of this package, or rotel if it is there (default: auto)",
+    )
+    demo.set_defaults(run=_demo)
+
+    doctor = commands.add_parser(
+        "doctor",
+        help="see what is configured, and whether spans arrive",
+        description="Say what is configured and from where, whether the collector answers, and what becomes of one "
+        "test span. The exit status is 0 if the collector accepts it, else 1.",
+    )
+    _add_where(doctor, "ask this collector instead of the configured one")
+    doctor.add_argument(
+        "--timeout", type=_positive, default=5.0, help="seconds to wait for any one answer (default: 5)"
+    )
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _add_where(command: argparse.ArgumentParser, meaning: str) -> None:
+    command.add_argument("--endpoint", metavar="URL", help=f"{meaning}, e.g. http://localhost:4317")
+    command.add_argument("--protocol", choices=PROTOCOLS, help="how to talk to it (default: as configured, or grpc)")
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("otel-shed")
+    except importlib.metadata.PackageNotFoundError:  # run from a source tree
+        return "(not installed)"
+
+
+def _positive(text: str) -> float:
+    value = _not_negative(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("it has to be more than 0")
+    return value
+
+
+def _not_negative(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+    return value

@@ -1,0 +1,164 @@
+"""What is configured, and from where: the launcher's part, every setting that is not the default, what looks wrong.
+
+Called by the doctor's main thread; reads the environment and changes nothing. The rule: no value that may be a secret
+is shown (headers, credentials in a URL).
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import importlib.util
+import platform
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+
+from otel_shed import environment_variables
+from otel_shed.command.survey import Finding, Mark, proxy_variable
+from otel_shed.config import SETTINGS, ShedConfig
+from otel_shed.environment import Environment
+from otel_shed.otlp.settings import CODE, DEFAULT_TIMEOUT, GRPC, ExporterSettings
+from otel_shed.sdk_environment import (
+    CONFIG_FILE,
+    NAME,
+    PYTHON_CONFIGURATOR,
+    PYTHON_DISTRO,
+    TRACES_EXPORTER,
+    TRACES_SAMPLER,
+    is_enabled,
+)
+
+RESOURCE_ATTRIBUTES = "OTEL_RESOURCE_ATTRIBUTES"
+_PACKAGES = {"SDK": "opentelemetry-sdk", "gRPC": "grpcio"}
+_OTLP_EXPORTERS = {"otlp", "otlp_shed", "otlp_proto_grpc", "otlp_proto_http"}
+_DISTRO_DEFAULTS = {
+    TRACES_EXPORTER: "otlp",
+    TRACES_SAMPLER: "parentbased_shed",
+    "OTEL_SHED_FLUSH_ON_SIGTERM": "true",
+}
+_SAMPLES_NOTHING = {"always_off", "parentbased_always_off"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A setting as it is shown: its name, its value, and where that comes from."""
+
+    name: str
+    value: str
+    source: str = ""
+
+
+def versions() -> str:
+    """One line: what runs here."""
+    parts = [f"otel-shed {_version('otel-shed')}", f"Python {platform.python_version()}"]
+    parts += [f"{name} {_version(package)}" for name, package in _PACKAGES.items()]
+    return ", ".join([*parts, f"{platform.system()} {platform.machine()}"])
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def launcher_findings(environ: MutableMapping[str, str]) -> Iterator[Finding]:
+    """Whether opentelemetry-instrument would have this library at work, and what would keep spans from it."""
+    environment = Environment(environ)
+    named = [name for name in (PYTHON_DISTRO, PYTHON_CONFIGURATOR) if environ.get(name) == NAME]
+    if not named:
+        yield Finding(
+            Mark.NOTE,
+            f"opentelemetry-instrument does not use otel-shed: that takes {PYTHON_DISTRO}={NAME}. "
+            "Code that makes a LoadShedder or a SheddingSpanProcessor needs no variable",
+        )
+    elif not is_enabled(environ):
+        yield Finding(Mark.WARN, f"{named[0]}={NAME}, but OTEL_SHED_ENABLED=false: the stock SDK runs in its place")
+    else:
+        yield Finding(Mark.OK, f"opentelemetry-instrument uses otel-shed ({named[0]}={NAME}){_filled_in(environment)}")
+    if named and not _is_installed("opentelemetry.instrumentation"):
+        yield Finding(Mark.WARN, "opentelemetry-instrument is not installed: it is in opentelemetry-instrumentation")
+    if NAME not in importlib.metadata.entry_points(group="opentelemetry_distro").names:
+        yield Finding(Mark.WARN, "otel-shed runs here without being installed: opentelemetry-instrument cannot find it")
+    if environment.boolean("OTEL_SDK_DISABLED", False):
+        yield Finding(Mark.WARN, "OTEL_SDK_DISABLED=true: nothing is traced")
+    if (file := environment.text(CONFIG_FILE)) is not None:
+        yield Finding(Mark.NOTE, f"{CONFIG_FILE}={file}: the SDK takes its set-up from that file, not from variables")
+    exporters = environment.text(TRACES_EXPORTER)
+    if named == [PYTHON_CONFIGURATOR] and exporters is None:
+        yield Finding(Mark.NOTE, f"{TRACES_EXPORTER} is unset: unless the distro sets it, no span is exported")
+    if exporters is not None and not _OTLP_EXPORTERS & {name.strip() for name in exporters.split(",")}:
+        yield Finding(Mark.WARN, f"{TRACES_EXPORTER}={exporters}: no span goes to the collector")
+    if (sampler := environment.text(TRACES_SAMPLER)) in _SAMPLES_NOTHING:
+        yield Finding(Mark.WARN, f"{TRACES_SAMPLER}={sampler}: no trace is recorded but for what a caller asks for")
+    if environment.text("OTEL_SERVICE_NAME") is None and "service.name=" not in environ.get(RESOURCE_ATTRIBUTES, ""):
+        yield Finding(Mark.NOTE, "this environment gives the program no name: that is OTEL_SERVICE_NAME")
+    yield from _unknown_variables(environ)
+
+
+def _filled_in(environment: Environment) -> str:
+    """What the distro sets where it finds nothing, in words; only the distro does that."""
+    if environment.text(PYTHON_DISTRO) != NAME:
+        return ""
+    unset = [f"{name}={value}" for name, value in _DISTRO_DEFAULTS.items() if environment.text(name) is None]
+    return f", and its distro sets what is unset here: {', '.join(unset)}" if unset else ""
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> Iterator[Finding]:
+    known = {name for name in vars(environment_variables) if name.startswith("OTEL_")}
+    known |= {setting.variable for setting in SETTINGS}
+    for name in sorted(environ):
+        if name.startswith("OTEL_SHED_") and name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.7)
+            meant = f"; is {near[0]} meant?" if near else ""
+            yield Finding(Mark.WARN, f"{name} is set, but there is no such variable{meant}")
+
+
+def shed_rows(config: ShedConfig, environ: Mapping[str, str]) -> Iterator[Row]:
+    """The settings of this library that are not at their defaults."""
+    environment = Environment(environ)
+    for setting in SETTINGS:
+        value = getattr(config, setting.name)
+        if value != setting.default:
+            given = environment.text(setting.variable) is not None
+            source = setting.variable if given else f"follows from {setting.at_most}"
+            yield Row(setting.name, str(value), f"{source}; default {setting.default}")
+
+
+def exporter_rows(settings: ExporterSettings, environ: Mapping[str, str]) -> Iterator[Row]:
+    """Protocol and endpoint, and what else of the exporter is not at its default."""
+
+    def source(ending: str) -> str:
+        found = settings.sources.get(ending, "default")
+        return f"--{ending.lower()}" if found == CODE else found
+
+    scheme = "http" if settings.insecure else "https"
+    yield Row("protocol", settings.protocol, source("PROTOCOL"))
+    shown = settings.endpoint
+    if settings.protocol == GRPC and ":/" not in shown:
+        shown = f"{scheme}://{shown}"
+    yield Row("endpoint", shown, source("ENDPOINT"))
+    yield Row("TLS", "no" if settings.insecure else "yes")
+    if settings.headers:
+        names = ", ".join(name for name, _ in settings.headers)
+        yield Row("headers", names, f"{source('HEADERS')}; the values are not shown")
+    if settings.timeout != DEFAULT_TIMEOUT:
+        yield Row("timeout", f"{settings.timeout:g} s", source("TIMEOUT"))
+    if settings.compression != "none":
+        yield Row("compression", settings.compression, source("COMPRESSION"))
+    for name, ending, value in (
+        ("authorities", "CERTIFICATE", settings.certificate_file),
+        ("client certificate", "CLIENT_CERTIFICATE", settings.client_certificate_file),
+        ("client key", "CLIENT_KEY", settings.client_key_file),
+    ):
+        if value is not None and not settings.insecure:
+            yield Row(name, value, source(ending))
+    if (proxy := proxy_variable(settings, environ)) is not None:
+        yield Row("proxy", "yes", proxy)

@@ -1,0 +1,41 @@
+"""What a command borrows from its process and gives back: the environment, and what the library logs.
+
+Called on the main thread; the handler by whichever thread logs. The rule: after the block it is as it was before.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+
+
+@contextmanager
+def as_before(environ: MutableMapping[str, str]) -> Iterator[None]:
+    """Whatever is done to ``environ`` in the block is undone at its end."""
+    before = dict(environ)
+    try:
+        yield
+    finally:
+        # Only what differs: other threads may be reading the C library's environment.
+        for name in set(environ) - set(before):
+            del environ[name]
+        for name, value in before.items():
+            if environ.get(name) != value:
+                environ[name] = value
+
+
+@contextmanager
+def logs_to(handler: logging.Handler) -> Iterator[None]:
+    """What the library and the SDK log goes to ``handler``, and nowhere else."""
+    loggers = [logging.getLogger(name) for name in ("otel_shed", "opentelemetry")]
+    before = [logger.propagate for logger in loggers]
+    for logger in loggers:
+        logger.propagate = False
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger, propagated in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.propagate = propagated

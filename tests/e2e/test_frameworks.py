@@ -1,0 +1,126 @@
+"""Web programs under the launcher, set up by environment variables alone: what they deliver and how they end."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.collectors import Rotel
+from tests.launched import Launched, free_port
+
+_PROGRAMS = Path(__file__).parent / "programs"
+_LAUNCHER = Path(sys.executable).parent / "opentelemetry-instrument"
+# Each is answered with a span of the framework's and one of the program's: no whole number of batches of 512.
+_REQUESTS = 150
+
+
+@contextmanager
+def _serving(*command: str, endpoint: str, protocol: str = "grpc", **variables: str) -> Iterator[tuple[Launched, int]]:
+    """The program under the launcher, ready for requests, and its port."""
+    port = free_port()
+    program = Launched(
+        [_LAUNCHER, *(part.format(port=port) for part in command)],
+        {
+            "OTEL_PYTHON_DISTRO": "shed",
+            "OTEL_SERVICE_NAME": "shop",
+            "OTEL_METRICS_EXPORTER": "none",
+            "OTEL_LOGS_EXPORTER": "none",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+            # No batch is due before the end but for a full one.
+            "OTEL_BSP_SCHEDULE_DELAY": "60000",
+            **variables,
+        },
+        cwd=_PROGRAMS,
+    )
+    with program:
+        program.wait_until_listening(port)
+        yield program, port
+
+
+_UVICORN = ("uvicorn", "fastapi_app:app", "--port", "{port}", "--log-level", "warning")
+_GUNICORN = ("gunicorn", "flask_app:app", "--bind", "127.0.0.1:{port}", "--log-level", "warning", "--workers", "2")
+
+
+def _order(port: int, *numbers: int) -> list[dict[str, int]]:
+    """The answers to so many requests, each over a connection of its own."""
+    answers = []
+    for number in numbers:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        try:
+            connection.request("GET", f"/orders/{number}")
+            response = connection.getresponse()
+            assert response.status == 200
+            answers.append(json.loads(response.read()))
+        finally:
+            connection.close()
+    return answers
+
+
+def _end(program: Launched, signum: signal.Signals, *, within: float) -> float:
+    """Seconds that the program takes to end after the signal."""
+    began = time.monotonic()
+    program.send(signum)
+    program.wait(within)
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_uvicorn_delivers_every_answered_request(
+    naming_collector: Rotel, protocol: str, signum: signal.Signals
+) -> None:
+    """Whichever signal ends uvicorn, both spans of every request that it answered reach the collector."""
+    endpoint = naming_collector.grpc if protocol == "grpc" else naming_collector.http
+    with _serving(*_UVICORN, endpoint=endpoint, protocol=protocol) as (program, port):
+        _order(port, *range(_REQUESTS))
+        took = _end(program, signum, within=30)
+    print(f"{protocol} {signum.name}: ended in {took:.2f} s, {naming_collector.spans} spans")
+    assert [naming_collector.names[f"order-{number}"] for number in range(_REQUESTS)] == [1] * _REQUESTS
+    assert naming_collector.names["GET /orders/{number}"] == _REQUESTS
+
+
+@pytest.mark.parametrize(
+    ("protocol", "trouble", "signum"),
+    [
+        ("grpc", "refused", signal.SIGINT),
+        ("http/protobuf", "refused", signal.SIGINT),
+        ("grpc", "stopped", signal.SIGINT),
+        ("http/protobuf", "stopped", signal.SIGINT),
+        ("grpc", "stopped", signal.SIGTERM),
+    ],
+)
+def test_uvicorn_ends_soon_without_a_collector(
+    collector: Rotel, protocol: str, trouble: str, signum: signal.Signals
+) -> None:
+    """Whether the collector refuses connections or has stopped to answer, the program ends within 4 s of a signal."""
+    endpoint = collector.grpc if protocol == "grpc" else collector.http
+    variables = {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "100"}
+    with _serving(*_UVICORN, endpoint=endpoint, protocol=protocol, **variables) as (program, port):
+        _order(port, *range(10))
+        if trouble == "refused":
+            collector.kill()
+        else:
+            collector.stall()
+        _order(port, *range(_REQUESTS))
+        took = _end(program, signum, within=60)
+    print(f"{protocol} {trouble} {signum.name}: ended in {took:.2f} s")
+    assert took < 4.0
+
+
+@pytest.mark.parametrize("worker", ["sync", "gthread", "gevent"])
+def test_gunicorn_workers_deliver_their_spans(naming_collector: Rotel, worker: str) -> None:
+    """Workers that were forked after the SDK was set up deliver every span once when SIGTERM ends the server."""
+    with _serving(*_GUNICORN, "--preload", "--worker-class", worker, endpoint=naming_collector.grpc) as (program, port):
+        answers = _order(port, *range(_REQUESTS))
+        _end(program, signal.SIGTERM, within=30)
+    print(f"{worker}: {len({answer['pid'] for answer in answers})} workers, {naming_collector.spans} spans")
+    assert [naming_collector.names[f"order-{number}"] for number in range(_REQUESTS)] == [1] * _REQUESTS

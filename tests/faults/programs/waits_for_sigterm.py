@@ -1,0 +1,66 @@
+"""A program with spans in hand that gets SIGTERM. Arguments: the file, and what stands in the way of the signal."""
+
+import asyncio
+import signal
+import sys
+import threading
+import time
+from collections import deque
+
+from appending import AppendingExporter, end_spans, provider_to
+
+from otel_shed import SheddingSpanProcessor
+
+PATH, CASE = sys.argv[1:]
+
+
+def own_handler(signum: int, frame: object) -> None:
+    print("own handler", flush=True)
+    sys.exit(7)
+
+
+class Hanging(AppendingExporter):
+    def export(self, spans):  # type: ignore[no-untyped-def]
+        threading.Event().wait()
+
+
+class SignallingQueue(deque):  # type: ignore[type-arg]
+    """Gets the signal in the middle of on_end, where the ledger's lock is held, with the eleventh span."""
+
+    def append(self, item: object) -> None:
+        super().append(item)
+        if len(self) == 11:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def pause() -> None:
+    print("ready", flush=True)
+    while True:
+        time.sleep(60)
+
+
+async def pause_in_loop() -> None:
+    print("ready", flush=True)
+    await asyncio.sleep(600)
+
+
+if CASE == "own handler before":
+    signal.signal(signal.SIGTERM, own_handler)
+if CASE == "ignored":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+kind = Hanging if CASE == "exporter hangs" else AppendingExporter
+provider = provider_to(kind(PATH, delay=1.0 if CASE == "signalled twice" else 0.0))
+if CASE == "own handler after":
+    signal.signal(signal.SIGTERM, own_handler)
+end_spans(provider, "span", 10)
+if CASE == "in the middle of on_end":
+    (processor,) = provider._active_span_processor._span_processors
+    assert isinstance(processor, SheddingSpanProcessor)
+    processor._pipeline.intake._queue = SignallingQueue(processor._pipeline.intake._queue)
+    end_spans(provider, "late", 1)
+if CASE == "ignored":
+    signal.raise_signal(signal.SIGTERM)
+    sys.exit(7)
+if CASE == "asyncio":
+    asyncio.run(pause_in_loop())
+pause()
