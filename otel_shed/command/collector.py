@@ -229,7 +229,10 @@ def start_collector(kind: Kind = "auto") -> tuple[Collector, str]:
             if kind == "rotel":
                 raise CollectorError(f"rotel cannot be used here: {error}") from error
             why = f"rotel cannot be used here: {error}"
-    return OwnReceiver(), why
+    try:
+        return OwnReceiver(), why
+    except OSError as error:
+        raise CollectorError(str(error)) from error
 
 
 def _free_ports(count: int) -> list[int]:

@@ -28,7 +28,7 @@ from otel_shed.sdk_environment import repair_limits
 if TYPE_CHECKING:  # the SDK reads the environment when it is imported, so that comes after the repairs
     from otel_shed.stats import Stats
 
-_HEADING = "   time  collector   ended/s   exported   queued   in flight   dropped   phase"
+_HEADING = "  time  collector  ended/s  exported  queued  in flight  dropped  phase"
 _RATE_WINDOW_SECONDS = 1.0
 
 
@@ -150,12 +150,12 @@ class _Demo:
                 if not self._is_stopped and begin <= now < end:
                     self._is_stopped = True
                     self._collector.stop()
-                    self._view.say(f"  {now:4.1f} s: the collector is stopped; what ends now has to wait")
+                    self._view.say(f"  {now:4.1f}  the collector is stopped; what ends now has to wait")
                 elif self._is_stopped and now >= end:
-                    self._let_go_on(f"  {now:4.1f} s: the collector runs again")
+                    self._let_go_on(f"  {now:4.1f}  the collector runs again")
             self._view.row(now, self._row(now))
             pause.wait(min(self._view.refresh, options.seconds - now))
-        self._let_go_on(f"  {options.seconds:4.1f} s: the collector runs again")
+        self._let_go_on(f"  {options.seconds:4.1f}  the collector runs again")
         self._shop.stop()
         self._view.row(now, self._row(now), force=True)
 
@@ -168,8 +168,8 @@ class _Demo:
     def _row(self, now: float) -> str:
         stats = self._shedder.stats()
         return (
-            f"  {now:5.1f}  {self._state(stats):<9}   {self._ended_per_second(now, stats.ended):>7,.0f}   "
-            f"{stats.exported:>8,}   {stats.queued:>6,}   {stats.in_flight:>9,}   {sum(stats.dropped.values()):>7,}   "
+            f" {now:5.1f}  {self._state(stats):<9}  {self._ended_per_second(now, stats.ended):>7,.0f}  "
+            f"{stats.exported:>8,}  {stats.queued:>6,}  {stats.in_flight:>9,}  {sum(stats.dropped.values()):>7,}  "
             f"{stats.phase.name.lower()}"
         )
 

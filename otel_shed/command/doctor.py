@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TextIO
 
-from otel_shed.command.reach import in_short
+from otel_shed.command.reach import in_short, within
 from otel_shed.command.setup import Row, exporter_rows, launcher_findings, shed_rows, versions
 from otel_shed.command.surroundings import as_before, logs_to
 from otel_shed.command.survey import Finding, Mark, Survey
@@ -92,7 +92,11 @@ class _Doctor:
         assert isinstance(span, ReadableSpan)
         # One attempt, and no wait, not even one that the collector asks for.
         exporter.hurry()
-        outcome = exporter.send_records([encode_span(span)], budget=min(self._patience, exporter.settings.timeout))
+        records, budget = [encode_span(span)], min(self._patience, exporter.settings.timeout)
+        try:
+            outcome = within(budget + 0.5, lambda: exporter.send_records(records, budget=budget))
+        except TimeoutError:
+            return Finding(Mark.FAIL, f"nothing came of it within {budget:g} s")
         attempt = exporter.last_attempt
         exporter.shutdown(0)
         service = provider.resource.attributes.get(SERVICE_NAME)

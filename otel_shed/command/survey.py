@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from otel_shed.command.handshake import shake_hands, speaks_tls
 from otel_shed.command.reach import (
     NAMES,
     PORTS,
@@ -20,8 +21,6 @@ from otel_shed.command.reach import (
     ask,
     connect,
     resolve,
-    shake_hands,
-    speaks_tls,
     with_protocol,
 )
 from otel_shed.environment import Environment
@@ -86,6 +85,7 @@ class Survey:
         if settings.insecure and address.port in _WEB_PORTS:
             own = PORTS[settings.protocol]
             yield Finding(Mark.NOTE, f"{address.port} is the port of an endpoint that names none; OTLP's own is {own}")
+        peers: list[str] = []
         try:
             if not _is_address(address.host):
                 peers = resolve(address.host, self._left())
@@ -98,8 +98,8 @@ class Survey:
                 yield Finding(Mark.OK, shake_hands(address, settings, self._left()))
         except UnreachableError as error:
             yield Finding(Mark.FAIL, str(error))
-            if not address.peer:
-                yield from self._elsewhere(address)
+            if peers and not address.peer:
+                yield from self._elsewhere(replace(address, peer=peers[0]))
             return
         yield from self._protocols(address)
 
@@ -166,7 +166,7 @@ class Survey:
         if self._clock() >= self._deadline:
             return False
         try:
-            aside = connect(replace(address, port=port), [address.peer or address.host], self._left(_ASIDE_SECONDS))
+            aside = connect(replace(address, port=port), [address.peer], self._left(_ASIDE_SECONDS))
         except UnreachableError:
             return False
         settings = with_protocol(self._settings, protocol, aside)

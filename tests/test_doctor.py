@@ -1,0 +1,497 @@
+"""The doctor against receivers and sockets on loopback: what it says, what it exits with, and that it is soon done."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import io
+import ipaddress
+import os
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from otel_shed.command.doctor import run_doctor
+from otel_shed.environment import forget_warnings
+from otel_shed.otlp.settings import GRPC, HTTP_PROTOBUF
+from otel_shed.testing.answers import Answer, Request, partial_success
+from otel_shed.testing.receiver import Receiver
+from tests.launched import Launched, free_port
+
+PROTOCOLS = (GRPC, HTTP_PROTOBUF)
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing is configured, and every warning is new."""
+    for name in list(os.environ):
+        if name.startswith("OTEL_") or name.lower().endswith(("_proxy", "_ca_bundle")):
+            monkeypatch.delenv(name)
+    forget_warnings()
+    yield
+    forget_warnings()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as running:
+        yield running
+
+
+@dataclass(frozen=True)
+class Report:
+    status: int
+    text: str
+
+    def says(self, *words: str) -> bool:
+        """Whether all of the words are there, wherever the lines were broken."""
+        flowing = " ".join(self.text.split())
+        missing = [word for word in words if word not in flowing]
+        assert not missing, f"{missing} not in:\n{self.text}"
+        return True
+
+
+def report(endpoint: str | None = None, protocol: str | None = None, *, timeout: float = 3.0) -> Report:
+    out = io.StringIO()
+    status = run_doctor(endpoint=endpoint, protocol=protocol, timeout=timeout, out=out)
+    return Report(status, out.getvalue())
+
+
+def endpoint_of(receiver: Receiver, protocol: str) -> str:
+    return receiver.grpc_endpoint if protocol == GRPC else receiver.http_endpoint
+
+
+# -- spans arrive ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_span_that_arrives(receiver: Receiver, protocol: str) -> None:
+    """Status 0, and the collector has exactly one span."""
+    found = report(endpoint_of(receiver, protocol), protocol)
+    assert found.status == 0
+    assert found.says("takes connections", "it answers", "the collector accepted it after", "Spans arrive.")
+    assert receiver.counts.spans == 1
+
+
+def test_what_runs_here(receiver: Receiver) -> None:
+    """The first line has the versions."""
+    first = report(receiver.grpc_endpoint).text.splitlines()[0]
+    assert f"otel-shed {importlib.metadata.version('otel-shed')}" in first
+    assert f"SDK {importlib.metadata.version('opentelemetry-sdk')}" in first
+
+
+def test_the_name_is_looked_up(receiver: Receiver) -> None:
+    """A name is shown with its addresses."""
+    assert report(f"http://localhost:{receiver.grpc_port}").says("the name localhost stands for", "127.0.0.1")
+
+
+def test_the_other_protocol(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
+    """It is told whether the collector takes the protocol that is not configured, too."""
+    monkeypatch.setattr("otel_shed.command.survey.PORTS", {GRPC: free_port(), HTTP_PROTOBUF: receiver.http_port})
+    assert report(receiver.grpc_endpoint).says(f"OTLP/HTTP answers too, at 127.0.0.1:{receiver.http_port}")
+    with Receiver(http_port=None) as grpc_only:
+        monkeypatch.setattr("otel_shed.command.survey.PORTS", {GRPC: 4317, HTTP_PROTOBUF: free_port()})
+        assert report(grpc_only.grpc_endpoint).says("OTLP/HTTP does not answer on that host")
+
+
+# -- spans do not arrive -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_nothing_listens(protocol: str) -> None:
+    """A refused connection is told as that, with status 1 and without waiting."""
+    began = time.monotonic()
+    found = report(f"http://127.0.0.1:{free_port()}", protocol, timeout=20.0)
+    assert found.status == 1
+    assert found.says("FAIL nothing listens at", "Spans do not arrive.")
+    assert time.monotonic() - began < 10
+
+
+def test_a_collector_at_the_default_port(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
+    """Where nothing listens, the collector at OTLP's own port is found, and how to name it."""
+    ports = {GRPC: free_port(), HTTP_PROTOBUF: receiver.http_port}
+    monkeypatch.setattr("otel_shed.command.survey.PORTS", ports)
+    assert report(f"http://127.0.0.1:{free_port()}").says(
+        f"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:{receiver.http_port}",
+        "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+    )
+
+
+def test_a_name_that_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name is told, and no socket error."""
+
+    def unknown(*_: object, **__: object) -> list[object]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    found = report("http://collector.invalid:4318", HTTP_PROTOBUF)
+    assert found.status == 1
+    assert found.says("the name collector.invalid is not found")
+
+
+def test_a_look_up_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resolver that does not answer costs no more than the patience."""
+    answered = threading.Event()
+
+    def hanging(*_: object, **__: object) -> list[object]:
+        answered.wait(20)
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    began = time.monotonic()
+    # gRPC has a resolver of its own, so that the test span does not hang with ours.
+    assert report("http://collector.invalid:4317", timeout=0.3).says(
+        "looking up the name collector.invalid took longer"
+    )
+    assert time.monotonic() - began < 5
+    answered.set()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_other_protocols_port(receiver: Receiver, protocol: str) -> None:
+    """A port that speaks the other protocol is recognized, and the variable for it is named."""
+    other = HTTP_PROTOBUF if protocol == GRPC else GRPC
+    found = report(endpoint_of(receiver, other), protocol)
+    assert found.status == 1
+    assert found.says("answers there", f"set OTEL_EXPORTER_OTLP_PROTOCOL={other}")
+
+
+def test_the_port_of_the_protocol_is_named(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
+    """Where both protocols answer on their own ports, the other port is offered as well."""
+    monkeypatch.setattr("otel_shed.command.survey.PORTS", {GRPC: receiver.grpc_port, HTTP_PROTOBUF: 4318})
+    assert report(receiver.http_endpoint, GRPC).says(f"or use port {receiver.grpc_port}, where OTLP/gRPC answers")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_refused_credentials(receiver: Receiver, protocol: str) -> None:
+    """It is the credentials, not the connection."""
+    receiver.answer = lambda _: Answer(code="UNAUTHENTICATED", details="no token", status=401)
+    found = report(endpoint_of(receiver, protocol), protocol)
+    assert found.status == 1
+    assert found.says("it wants other credentials", "the collector refuses it", "it is not to be sent again")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_silent_server(protocol: str) -> None:
+    """What takes connections and says nothing is given up on in time."""
+    began = time.monotonic()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        found = report(f"http://127.0.0.1:{silent.getsockname()[1]}", protocol, timeout=0.5)
+    assert found.status == 1
+    assert found.says("it takes the connection, and then no answer comes")
+    assert time.monotonic() - began < 5
+
+
+def test_a_collector_that_asks_for_a_wait(receiver: Receiver) -> None:
+    """The doctor tells of it and does not wait."""
+    receiver.answer = lambda _: Answer(status=503, headers={"Retry-After": "30"})
+    began = time.monotonic()
+    found = report(receiver.http_endpoint, HTTP_PROTOBUF)
+    assert found.status == 1
+    assert found.says("it is too busy: 503", "the collector asks for a wait of 30 s")
+    assert time.monotonic() - began < 10
+
+
+def test_a_rejected_span(receiver: Receiver) -> None:
+    """A request that is taken and a span that is not: status 1, in the collector's words."""
+
+    def reject(request: Request) -> Answer:
+        return Answer(body=partial_success(1, "unknown tenant")) if request.spans else Answer()
+
+    receiver.answer = reject
+    found = report(receiver.grpc_endpoint)
+    assert found.status == 1
+    assert found.says("rejected the span: unknown tenant")
+
+
+def test_another_web_server(receiver: Receiver) -> None:
+    """A page is not shown, and a missing path is named."""
+    receiver.answer = lambda _: Answer(status=404, body=b"<html>nope", headers={"Content-Type": "text/html"})
+    found = report(f"{receiver.http_endpoint}/otlp/v1/traces", HTTP_PROTOBUF)
+    assert found.status == 1
+    assert found.says("a web server answers, but it has nothing at /otlp/v1/traces")
+    assert "html" not in found.text
+
+
+def test_an_endpoint_without_a_port() -> None:
+    """The port that stands for none is told."""
+    assert report("http://127.0.0.1", timeout=0.5).says("443 is the port of an endpoint that names none")
+
+
+def test_a_proxy(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
+    """The variable that leads through a proxy is named, its value is not; NO_PROXY is kept to."""
+    monkeypatch.setenv("http_proxy", f"http://user:hunter2@127.0.0.1:{free_port()}")
+    for protocol in PROTOCOLS:
+        found = report(f"http://collector.invalid:{receiver.http_port}", protocol, timeout=1.0)
+        assert found.status == 1
+        assert found.says("leads through the proxy that http_proxy names")
+        assert "hunter2" not in found.text
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        assert report(endpoint_of(receiver, protocol), protocol).status == 0
+        monkeypatch.delenv("no_proxy")
+
+
+def test_a_target_of_grpcs_own(tmp_path: Path) -> None:
+    """A Unix socket is tried as a whole."""
+    assert report(f"unix:{tmp_path}/none.sock", timeout=1.0).says("is a target that gRPC looks up by itself", "FAIL")
+
+
+def test_an_endpoint_that_is_none() -> None:
+    """A bad argument is a line of the report, and status 1."""
+    found = report("http://")
+    assert found.status == 1
+    assert found.says("FAIL endpoint must be a URL", "No span was sent.")
+
+
+# -- TLS ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Identity:
+    certificate: Path
+    key: Path
+
+
+class Authority:
+    """Issues certificates, into files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests' authority")])
+        self.file = folder / "authority.pem"
+        key_id = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+        usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
+        built = (
+            self._builder(self._name, self._key, days=9)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(usage, critical=True)
+            .add_extension(key_id, critical=False)
+        )
+        self.file.write_bytes(built.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+
+    def _builder(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *, days: int) -> x509.CertificateBuilder:
+        now = datetime.datetime.now(datetime.timezone.utc)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=9))
+            .not_valid_after(now + datetime.timedelta(days=days))
+        )
+
+    def issue(self, name: str, *others: x509.GeneralName, days: int = 9) -> Identity:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        built = (
+            self._builder(subject, key, days=days)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name), *others]), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+        )
+        identity = Identity(self._folder / f"{name}.{days}.pem", self._folder / f"{name}.{days}.key")
+        signed = built.sign(self._key, hashes.SHA256())
+        identity.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        identity.key.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        return identity
+
+    def receiver(self, identity: Identity, *, wants_client: bool = False) -> Receiver:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(identity.certificate, identity.key)
+        if wants_client:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(self.file)
+        pair = (identity.key.read_bytes(), identity.certificate.read_bytes())
+        trusted = self.file.read_bytes() if wants_client else None
+        credentials = grpc.ssl_server_credentials([pair], trusted, wants_client)
+        return Receiver(ssl_context=context, grpc_credentials=credentials)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+LOOPBACK = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_tls(monkeypatch: pytest.MonkeyPatch, authority: Authority, protocol: str) -> None:
+    """Trusted with its authority's file, and told what to do without it; plain text to a TLS port is recognized."""
+    with authority.receiver(authority.issue("localhost", LOOPBACK)) as running:
+        endpoint = endpoint_of(running, protocol)
+        found = report(endpoint, protocol)
+        assert found.status == 1
+        assert found.says("is not trusted", "OTEL_EXPORTER_OTLP_CERTIFICATE")
+        found = report(endpoint.replace("https://", "http://"), protocol)
+        assert found.status == 1
+        assert found.says("speaks TLS, not plain text: the endpoint has to begin with https://")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(authority.file))
+        found = report(endpoint, protocol)
+        assert found.status == 0
+        assert found.says("TLS works", "the certificate is trusted", str(authority.file))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_tls_where_plain_text_is_spoken(receiver: Receiver, protocol: str) -> None:
+    """https:// to a port without TLS is recognized."""
+    found = report(endpoint_of(receiver, protocol).replace("http://", "https://"), protocol)
+    assert found.status == 1
+    assert found.says("does not speak TLS, but plain text: the endpoint has to begin with http://")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_certificates_that_are_not_good_enough(
+    monkeypatch: pytest.MonkeyPatch, authority: Authority, protocol: str
+) -> None:
+    """A certificate for another host and one that has expired are told apart."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(authority.file))
+    for identity, words in (
+        (authority.issue("collector.example"), "is for another host"),
+        (authority.issue("localhost", LOOPBACK, days=-1), "has expired"),
+    ):
+        with authority.receiver(identity) as running:
+            found = report(endpoint_of(running, protocol), protocol)
+            assert found.status == 1
+            assert found.says(words)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_collector_that_wants_a_client_certificate(
+    monkeypatch: pytest.MonkeyPatch, authority: Authority, protocol: str
+) -> None:
+    """The variables for one are named; with them, spans arrive."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(authority.file))
+    with authority.receiver(authority.issue("localhost", LOOPBACK), wants_client=True) as running:
+        found = report(endpoint_of(running, protocol), protocol)
+        assert found.status == 1
+        assert found.says("client certificate", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE")
+        client = authority.issue("client")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", str(client.certificate))
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_CLIENT_KEY", str(client.key))
+        assert report(endpoint_of(running, protocol), protocol).status == 0
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_other_protocols_port_with_tls(
+    monkeypatch: pytest.MonkeyPatch, authority: Authority, protocol: str
+) -> None:
+    """The wrong protocol for the port is recognized behind TLS too."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(authority.file))
+    other = HTTP_PROTOBUF if protocol == GRPC else GRPC
+    with authority.receiver(authority.issue("localhost", LOOPBACK)) as running:
+        found = report(endpoint_of(running, other), protocol)
+        assert found.status == 1
+        assert found.says(f"OTEL_EXPORTER_OTLP_PROTOCOL={other}")
+
+
+# -- what is configured ------------------------------------------------------------------------------------------
+
+
+def test_settings_with_their_sources(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
+    """What is not at its default is shown with its variable, what is at its default is not; no header's value."""
+    variables = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.grpc_endpoint,
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "authorization=Bearer hunter2,x-tenant=a",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "3",
+        "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
+        "OTEL_BSP_MAX_QUEUE_SIZE": "4096",
+        "OTEL_SHED_SHUTDOWN_GRACE": "1000",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    found = report()
+    assert found.status == 0
+    assert found.says(
+        "max_queue_size 4096 (OTEL_BSP_MAX_QUEUE_SIZE; default 2048)",
+        "shutdown_grace_millis 1000 (OTEL_SHED_SHUTDOWN_GRACE; default 3000)",
+        "protocol grpc (default)",
+        f"endpoint {receiver.grpc_endpoint} (OTEL_EXPORTER_OTLP_ENDPOINT)",
+        "headers authorization, x-tenant (OTEL_EXPORTER_OTLP_TRACES_HEADERS; the values are not shown)",
+        "timeout 3 s (OTEL_EXPORTER_OTLP_TIMEOUT)",
+        "compression gzip (OTEL_EXPORTER_OTLP_COMPRESSION)",
+    )
+    assert "hunter2" not in found.text
+    assert "max_held_bytes" not in found.text
+
+
+def test_a_setting_that_follows_from_another(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
+    """A batch that is no larger than a small queue is told as that."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "100")
+    assert report(receiver.grpc_endpoint).says("max_export_batch_size 100 (follows from max_queue_size; default 512)")
+
+
+def test_bad_variables(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
+    """Each is one warning, the span is sent all the same, and the environment stays as it is."""
+    variables = {
+        "OTEL_BSP_MAX_QUEUE_SIZE": "many",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "soon",
+        "OTEL_SPAN_EVENT_COUNT_LIMIT": "some",
+        "OTEL_TRACES_SAMPLER": "bogus",
+        "OTEL_SHED_MAX_HELD_BYTE": "1",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    before = dict(os.environ)
+    found = report(receiver.grpc_endpoint)
+    assert found.status == 0
+    assert found.says(
+        "OTEL_BSP_MAX_QUEUE_SIZE='many' is not",
+        "OTEL_EXPORTER_OTLP_TIMEOUT='soon' is not",
+        "OTEL_SPAN_EVENT_COUNT_LIMIT='some' is not",
+        "OTEL_TRACES_SAMPLER='bogus' is not",
+        "OTEL_SHED_MAX_HELD_BYTE is set, but there is no such variable; is OTEL_SHED_MAX_HELD_BYTES meant?",
+    )
+    assert dict(os.environ) == before
+
+
+def test_a_variable_that_the_sdk_dies_of(receiver: Receiver) -> None:
+    """In a process of its own, where the SDK is not imported yet, it is a warning too."""
+    command = [sys.executable, "-m", "otel_shed", "doctor", "--endpoint", receiver.grpc_endpoint]
+    with Launched(command, {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many"}) as process:
+        assert process.wait(30) == 0
+        assert "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT='many' is not" in process.output
+        assert "Traceback" not in process.output
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({}, "note opentelemetry-instrument does not use otel-shed: that takes OTEL_PYTHON_DISTRO=shed"),
+        ({"OTEL_PYTHON_DISTRO": "shed"}, "ok opentelemetry-instrument uses otel-shed (OTEL_PYTHON_DISTRO=shed)"),
+        ({"OTEL_PYTHON_DISTRO": "shed"}, "sets what is unset here: OTEL_TRACES_EXPORTER=otlp"),
+        ({"OTEL_PYTHON_CONFIGURATOR": "shed"}, "ok opentelemetry-instrument uses otel-shed"),
+        ({"OTEL_PYTHON_CONFIGURATOR": "shed"}, "note OTEL_TRACES_EXPORTER is unset"),
+        ({"OTEL_PYTHON_DISTRO": "shed", "OTEL_SHED_ENABLED": "false"}, "the stock SDK runs in its place"),
+        ({"OTEL_SDK_DISABLED": "true"}, "warn OTEL_SDK_DISABLED=true: nothing is traced"),
+        ({"OTEL_TRACES_EXPORTER": "console"}, "warn OTEL_TRACES_EXPORTER=console: no span goes to the collector"),
+        ({"OTEL_TRACES_SAMPLER": "always_off"}, "warn OTEL_TRACES_SAMPLER=always_off"),
+        ({"OTEL_CONFIG_FILE": "otel.yaml"}, "note OTEL_CONFIG_FILE=otel.yaml"),
+        ({}, "note this environment gives the program no name: that is OTEL_SERVICE_NAME"),
+        ({"OTEL_SERVICE_NAME": "shop"}, "(service shop, trace"),
+    ],
+)
+def test_the_set_up(monkeypatch: pytest.MonkeyPatch, receiver: Receiver, variables: dict[str, str], words: str) -> None:
+    """What the launcher would make of this environment; the span is sent whatever that is."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    found = report(receiver.grpc_endpoint)
+    assert found.status == 0
+    assert found.says(words)
