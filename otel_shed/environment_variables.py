@@ -7,6 +7,9 @@ the group opentelemetry_environment_variables. It must list exactly the own vari
 OTEL_SHED_ENABLED = "OTEL_SHED_ENABLED"
 """Whether the library acts at all (true or false; default true); false is exactly the stock SDK."""
 
+OTEL_SHED_MODE = "OTEL_SHED_MODE"
+"""enforce (the default), or observe, which computes and reports the same and sheds nothing."""
+
 OTEL_SHED_SHUTDOWN_GRACE = "OTEL_SHED_SHUTDOWN_GRACE"
 """Milliseconds without progress after which shutdown gives up (default 3000)."""
 
@@ -18,3 +21,54 @@ OTEL_SHED_MAX_REQUEST_BYTES = "OTEL_SHED_MAX_REQUEST_BYTES"
 
 OTEL_SHED_FLUSH_ON_SIGTERM = "OTEL_SHED_FLUSH_ON_SIGTERM"
 """Whether SIGTERM flushes before the process ends (true or false; default false, with the distro true)."""
+
+OTEL_SHED_ENTER_PRESSURE = "OTEL_SHED_ENTER_PRESSURE"
+"""The pressure, up to 1, at which shedding begins (default 0.75)."""
+
+OTEL_SHED_LEAVE_PRESSURE = "OTEL_SHED_LEAVE_PRESSURE"
+"""The pressure below which shedding may end (default 0.5)."""
+
+OTEL_SHED_ENTER_DROPS_PER_SECOND = "OTEL_SHED_ENTER_DROPS_PER_SECOND"
+"""Spans a second lost to a full queue at which shedding begins (default 5)."""
+
+OTEL_SHED_CALM = "OTEL_SHED_CALM"
+"""Milliseconds that the pressure must stay low before less is shed (default 3000)."""
+
+OTEL_SHED_MIN_PROBABILITY = "OTEL_SHED_MIN_PROBABILITY"
+"""The least share of unremarkable traces that is kept (default 0.01)."""
+
+OTEL_SHED_KEEP_SHARE = "OTEL_SHED_KEEP_SHARE"
+"""The share of the budget that goes first to failed, HIGH and CRITICAL traces (default 0.5)."""
+
+OTEL_SHED_PRIORITY_ATTRIBUTES = "OTEL_SHED_PRIORITY_ATTRIBUTES"
+"""Span attributes that hold a priority (default otlp.priority,observability.priority)."""
+
+OTEL_SHED_LOW_PRIORITY_NAMES = "OTEL_SHED_LOW_PRIORITY_NAMES"
+"""Comma-separated patterns (* and ?) of the names of spans that are LOW (default none)."""
+
+OTEL_SHED_HIGH_PRIORITY_NAMES = "OTEL_SHED_HIGH_PRIORITY_NAMES"
+"""Comma-separated patterns (* and ?) of the names of spans that are HIGH (default none)."""
+
+OTEL_SHED_CRITICAL_PRIORITY_NAMES = "OTEL_SHED_CRITICAL_PRIORITY_NAMES"
+"""Comma-separated patterns (* and ?) of the names of spans that are CRITICAL (default none)."""
+
+OTEL_SHED_LOW_PRIORITY_KINDS = "OTEL_SHED_LOW_PRIORITY_KINDS"
+"""Comma-separated kinds of spans that are LOW (default none)."""
+
+OTEL_SHED_HIGH_PRIORITY_KINDS = "OTEL_SHED_HIGH_PRIORITY_KINDS"
+"""Comma-separated kinds of spans that are HIGH (default none)."""
+
+OTEL_SHED_CRITICAL_PRIORITY_KINDS = "OTEL_SHED_CRITICAL_PRIORITY_KINDS"
+"""Comma-separated kinds of spans that are CRITICAL (default none)."""
+
+OTEL_SHED_ATTRIBUTE_LENGTH = "OTEL_SHED_ATTRIBUTE_LENGTH"
+"""Characters that attribute values are cut to, always (default unset)."""
+
+OTEL_SHED_DEGRADED_ATTRIBUTE_LENGTH = "OTEL_SHED_DEGRADED_ATTRIBUTE_LENGTH"
+"""Characters that attribute values are cut to while spans are shed (default 255)."""
+
+OTEL_SHED_MEMORY_LIMIT = "OTEL_SHED_MEMORY_LIMIT"
+"""Bytes that the process may use (default the cgroup's limit if there is one)."""
+
+OTEL_SHED_CPU_SHARE = "OTEL_SHED_CPU_SHARE"
+"""Tracing's share of the process's CPU time above which spans are shed (default unset)."""

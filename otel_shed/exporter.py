@@ -20,6 +20,7 @@ from otel_shed.config import ShedConfig
 from otel_shed.log_limit import LogLimit
 from otel_shed.otlp.exporter import OTLPSpanExporter
 from otel_shed.outcome import DropReason
+from otel_shed.record import Priority
 from otel_shed.stats import Stats, read_stats
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class SheddingSpanExporter(SpanExporter):
             for _ in range(len(spans) - len(sampled)):
                 self._pipeline.ledger.end_unsampled()
             if sampled:
-                self._pipeline.admit_batch(sampled)
+                self._pipeline.admit_batch((span, Priority.NORMAL, None) for span in sampled)
         except Exception as error:
             self._pipeline.ledger.end_dropped(DropReason.ENCODE_FAILED, len(spans))
             _log.warning("export", "a batch was dropped by a fault in export: %s: %s", type(error).__name__, error)

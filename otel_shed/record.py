@@ -44,7 +44,8 @@ class SpanRecord:
 
     ``length`` is the number of bytes held for it: len(body), or 0 where the record carries the span object, whose size
     cannot be known cheaply. ``status`` is the OTLP status code (0 unset, 1 ok, 2 error). ``parent_span_id`` is 0 for a
-    root; ``flags`` are OTLP span flags, so ``flags & IS_REMOTE`` tells a parent in another process.
+    root; ``flags`` are OTLP span flags, so ``flags & IS_REMOTE`` tells a parent in another process. ``order`` is the
+    record's number in its intake, which gives it; ``kind`` the value of its SpanKind.
     """
 
     __slots__ = (
@@ -52,8 +53,10 @@ class SpanRecord:
         "duration_ns",
         "flags",
         "group",
+        "kind",
         "length",
         "name",
+        "order",
         "parent_span_id",
         "priority",
         "span",
@@ -76,7 +79,10 @@ class SpanRecord:
         group: ScopeGroup | None,
         body: bytes | None,
         span: ReadableSpan | None,
+        kind: int = 0,
     ) -> None:
+        self.order = 0
+        self.kind = kind
         self.trace_id = trace_id
         self.span_id = span_id
         self.parent_span_id = parent_span_id

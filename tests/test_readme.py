@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
-from otel_shed.config import SETTINGS, Kind, Setting
+from otel_shed.config import SETTINGS
 from otel_shed.outcome import DropReason
+from otel_shed.setting import Setting
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
 def row(setting: Setting) -> str:
     """One line of the table."""
-    default = setting.default
-    if setting.kind is Kind.BOOLEAN:
-        default = str(default).lower()
-    elif isinstance(default, float) and math.isfinite(default) and default.is_integer():
-        default = int(default)
+    default = setting.in_words(setting.default)
     return f"| `{setting.variable}` | `{setting.name}` | {default} | {setting.meaning} |"
 
 

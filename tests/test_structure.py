@@ -22,6 +22,7 @@ LAYERS = [
     ["pipeline"],
     ["otlp"],
     ["config"],
+    ["setting"],
     ["environment", "environment_variables", "sdk_environment", "log_limit", "native", "record", "outcome"],
 ]
 # Offered to users' tests: above everything, and nothing but the demo imports it.

@@ -129,7 +129,7 @@ def shed_rows(config: ShedConfig, environ: Mapping[str, str]) -> Iterator[Row]:
         if value != setting.default:
             given = environment.text(setting.variable) is not None
             source = setting.variable if given else f"follows from {setting.at_most}"
-            yield Row(setting.name, str(value), f"{source}; default {setting.default}")
+            yield Row(setting.name, setting.in_words(value), f"{source}; default {setting.in_words(setting.default)}")
 
 
 def exporter_rows(settings: ExporterSettings, environ: Mapping[str, str]) -> Iterator[Row]:

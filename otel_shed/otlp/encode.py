@@ -7,18 +7,23 @@ cannot be encoded at all. slots.py has a quicker reader, proof.py says which one
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_shed.otlp.attributes import Attributes, snapshot
 from otel_shed.otlp.span import build_record, name_on_wire
+from otel_shed.otlp.truncate import truncated
 from otel_shed.record import HAS_IS_REMOTE, IS_REMOTE, Priority, SpanRecord
 
+
 # The seam: everything downstream knows an encoder as this.
-Encoder = Callable[[ReadableSpan], SpanRecord]
+class Encoder(Protocol):
+    """A span that ended into a record; ``limit``: characters of an attribute's value. Raises EncodeError only."""
+
+    def __call__(self, span: ReadableSpan, limit: int | None = None, /) -> SpanRecord: ...
+
 
 _KIND_VALUES: Final = {kind: kind.value for kind in SpanKind}
 _STATUS_VALUES: Final[dict[Any, int]] = {code: code.value for code in StatusCode}
@@ -30,7 +35,7 @@ class EncodeError(Exception):
     """A span that cannot be encoded as a whole: it has no identity, no possible time, or breaks when it is read."""
 
 
-def encode_public(span: ReadableSpan) -> SpanRecord:
+def encode_public(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
     """Encode over the span's public properties; raises EncodeError and nothing else."""
     try:
         context = span.get_span_context()
@@ -63,6 +68,7 @@ def encode_public(span: ReadableSpan) -> SpanRecord:
             span.resource,
             span.instrumentation_scope or None,
             True,
+            limit,
         )
     except EncodeError:
         raise
@@ -86,7 +92,7 @@ def _dropped(count: Any) -> int:
     return count if isinstance(count, int) else 0
 
 
-def wrap_span(span: ReadableSpan) -> SpanRecord:
+def wrap_span(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
     """A record that carries the span itself, for exporters that want objects; never raises an Exception.
 
     What the span does not say, or says in no usable way, is 0 or empty: upstream's own tests feed such spans.
@@ -108,7 +114,8 @@ def wrap_span(span: ReadableSpan) -> SpanRecord:
             0,
             None,
             None,
-            span,
+            span if limit is None else truncated(span, limit),
+            _KIND_VALUES.get(span.kind, 0),
         )
     except Exception:
         return SpanRecord(0, 0, 0, HAS_IS_REMOTE, "", 0, 0, Priority.NORMAL, 0, None, None, span)

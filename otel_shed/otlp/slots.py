@@ -6,6 +6,7 @@ and every exception, is left to the public path. proof.py decides at import whet
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry.attributes import BoundedAttributes
@@ -20,7 +21,7 @@ from otel_shed.otlp.span import build_record
 from otel_shed.record import SpanRecord
 
 
-def encode_slots(span: Any) -> SpanRecord:
+def encode_slots(span: Any, limit: int | None = None) -> SpanRecord:
     """Encode over the SDK's private slots, or else over public properties; raises EncodeError and nothing else."""
     try:
         context, parent, status = span._context, span._parent, span._status
@@ -59,10 +60,11 @@ def encode_slots(span: Any) -> SpanRecord:
                 span._resource,
                 span._instrumentation_scope,
                 False,
+                limit,
             )
     except Exception:
         pass
-    return encode_public(span)
+    return encode_public(span, limit)
 
 
 def _read_event(event: Any) -> tuple[Any, Any, Attributes, int]:
@@ -77,3 +79,10 @@ def _read_link(link: Any) -> tuple[Any, Any, Any, Attributes, int]:
     if type(link) is not Link or type(context) is not SpanContext or type(attributes) is not BoundedAttributes:
         raise TypeError
     return context[0], context[1], context[2], attributes._dict, attributes.dropped
+
+
+def attributes_in_slots(span: Any) -> Mapping[str, Any]:
+    """The span's attributes, to look at and not to keep: the dict inside where there is one, else the public view."""
+    if type(span) is ReadableSpan and type(attributes := span._attributes) is BoundedAttributes:
+        return attributes._dict
+    return span.attributes or {}

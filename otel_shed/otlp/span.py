@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from otel_shed.otlp.attributes import Attributes, attribute_writer
 from otel_shed.otlp.groups import group_of
+from otel_shed.otlp.truncate import shortened
 from otel_shed.otlp.wire import TABLE, heads_of, sized, sized_if_any, text, utf8, varint
 from otel_shed.record import HAS_IS_REMOTE, IS_REMOTE, Priority, SpanRecord
 
@@ -73,11 +74,12 @@ def build_record(
     resource: Any,
     scope: Any,
     careful: bool,
+    limit: int | None,
 ) -> SpanRecord:
     """Write the span's fields, first those of fixed size. ``kind`` and ``status`` are their enums' values.
 
     Where ``careful`` is false a bad event or link raises, so that who reads quickly can leave the span to who reads
-    carefully; where it is true it is dropped and counted.
+    carefully; where it is true it is dropped and counted. ``limit``: characters of an attribute's value; None is none.
     """
     if type(start) is not int or type(end) is not int:
         start, end = _nanoseconds(start), _nanoseconds(end)
@@ -95,13 +97,15 @@ def build_record(
     if trace_state:
         append(sized_if_any(b"\x1a", utf8(",".join([f"{key}={value}" for key, value in trace_state.items()]))))
 
+    if limit is not None:
+        attributes = shortened(attributes, limit)
     dropped_attributes += _write_attributes(attributes, parts)
     if dropped_attributes:
         append(_count(b"\x50", dropped_attributes))
 
     for event in events:
         try:
-            body = _event_body(*read_event(event))
+            body = _event_body(*read_event(event), limit)
         except Exception:
             if not careful:
                 raise
@@ -115,7 +119,7 @@ def build_record(
 
     for link in links:
         try:
-            body = _link_body(*read_link(link))
+            body = _link_body(*read_link(link), limit)
         except Exception:
             if not careful:
                 raise
@@ -146,6 +150,7 @@ def build_record(
         group_of(resource, scope),
         body,
         None,
+        kind or 0,
     )
 
 
@@ -154,7 +159,9 @@ def name_on_wire(name: Any) -> str:
     return (_names.get(name) or _learn_name(name, b"\x2a", _names))[1]
 
 
-def _event_body(name: Any, timestamp: Any, attributes: Attributes, dropped: int) -> bytes:
+def _event_body(name: Any, timestamp: Any, attributes: Attributes, dropped: int, limit: int | None) -> bytes:
+    if limit is not None:
+        attributes = shortened(attributes, limit)
     parts = [
         _time(0x09, timestamp if type(timestamp) is int else _nanoseconds(timestamp))
         + (_event_names.get(name) or _learn_name(name, b"\x12", _event_names))[0]
@@ -165,7 +172,11 @@ def _event_body(name: Any, timestamp: Any, attributes: Attributes, dropped: int)
     return b"".join(parts)
 
 
-def _link_body(trace_id: int, span_id: int, is_remote: Any, attributes: Attributes, dropped: int) -> bytes:
+def _link_body(
+    trace_id: int, span_id: int, is_remote: Any, attributes: Attributes, dropped: int, limit: int | None
+) -> bytes:
+    if limit is not None:
+        attributes = shortened(attributes, limit)
     parts = [b"\x0a\x10" + trace_id.to_bytes(16, "big") + b"\x12\x08" + span_id.to_bytes(8, "big")]
     dropped += _write_link_attributes(attributes, parts)
     if dropped:

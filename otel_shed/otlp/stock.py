@@ -10,13 +10,15 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_shed.otlp.encode import EncodeError, wrap_span
 from otel_shed.otlp.groups import interned
+from otel_shed.otlp.truncate import truncated
 from otel_shed.otlp.wire import sized, sized_if_any
 from otel_shed.record import SpanRecord
 
 
-def encode_stock(span: ReadableSpan) -> SpanRecord:
+def encode_stock(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
     """Take the messages of a request for this span alone apart; raises EncodeError and nothing else."""
     try:
+        span = span if limit is None else truncated(span, limit)
         resource_spans = encode_spans([span]).resource_spans[0]
         scope_spans = resource_spans.scope_spans[0]
         message = scope_spans.spans[0]
@@ -42,6 +44,7 @@ def encode_stock(span: ReadableSpan) -> SpanRecord:
             group,
             body,
             None,
+            header.kind,
         )
     except Exception as error:
         raise EncodeError(f"the span cannot be encoded: {type(error).__name__}") from error

@@ -1,5 +1,6 @@
 """The bounded queue between the application's threads and the worker; full means that the oldest is dropped.
 
+The oldest of the lowest priority, that is: there is a queue for each, and they are taken in the order of admission.
 Application threads offer, the worker takes. The rule: what is queued and what the worker has taken and not yet settled
 stay together within ``max_bytes``, and what is queued within ``capacity``; each move and its count are one step under
 the ledger's lock.
@@ -16,12 +17,12 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from otel_shed.native import allocate_rlock
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import Ledger
-from otel_shed.record import SpanRecord
+from otel_shed.record import Priority, SpanRecord
 
 NEVER = sys.maxsize
 
@@ -34,19 +35,30 @@ INBOX_LARGEST = 16_384
 class Intake:
     """A queue of spans, bounded in spans and in bytes."""
 
-    def __init__(self, *, ledger: Ledger, capacity: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        capacity: int,
+        max_bytes: int,
+        evicted: Callable[[SpanRecord], None] | None = None,
+    ) -> None:
+        """``evicted`` is told of each record that gives way, under the ledger's lock: it must not wait."""
         self._ledger = ledger
         self.capacity = capacity
         self.max_bytes = max_bytes
+        self._evicted = evicted
         self.closed = False
-        self._queue: deque[SpanRecord] = deque()
+        # By priority, the lowest first.
+        self._queues: tuple[deque[SpanRecord], ...] = tuple(deque() for _ in Priority)
         self._inbox: deque[SpanRecord] = deque()
         self._forget()
 
     def _forget(self) -> None:
         self._sweeping = allocate_rlock()
         self._inbox.clear()
-        self._queue.clear()
+        for queue in self._queues:
+            queue.clear()
         self.queued_bytes = 0
         self.taken_bytes = 0
         self.admitted = 0
@@ -73,18 +85,22 @@ class Intake:
             return self._sweep()
 
     def _sweep(self) -> bool:
-        ledger, inbox, queue = self._ledger, self._inbox, self._queue
+        ledger, inbox, queues = self._ledger, self._inbox, self._queues
         with ledger.lock:
             # A signal handler on this thread may sweep in between: every step leaves things whole, and may find less.
             while inbox:
-                record = inbox.popleft()
+                try:
+                    record = inbox.popleft()
+                except IndexError:
+                    break
                 ledger.ended += 1
                 if self.closed:
                     ledger.dropped[DropReason.ALREADY_SHUTDOWN] += 1
                     continue
-                queue.append(record)
-                self.queued_bytes += record.length
+                record.order = self.admitted
                 self.admitted += 1
+                queues[record.priority].append(record)
+                self.queued_bytes += record.length
                 ledger.queued += 1
                 if ledger.queued > self.capacity or self.queued_bytes + self.taken_bytes > self.max_bytes:
                     self._evict()
@@ -95,17 +111,26 @@ class Intake:
 
     def _evict(self) -> None:
         ledger = self._ledger
-        while self._queue and (ledger.queued > self.capacity or self.queued_bytes + self.taken_bytes > self.max_bytes):
-            oldest = self._queue.popleft()
-            self.queued_bytes -= oldest.length
-            ledger.queued -= 1
-            ledger.dropped[DropReason.QUEUE_FULL] += 1
+        for queue in self._queues:
+            while queue and (ledger.queued > self.capacity or self.queued_bytes + self.taken_bytes > self.max_bytes):
+                oldest = queue.popleft()
+                self.queued_bytes -= oldest.length
+                ledger.queued -= 1
+                ledger.dropped[DropReason.QUEUE_FULL] += 1
+                if self._evicted is not None:
+                    self._evicted(oldest)
 
     def take(self, most: int) -> list[SpanRecord]:
         """Move up to ``most`` of the oldest records to the worker; their bytes stay counted until ``release``."""
         ledger = self._ledger
         with ledger.lock:
-            taken = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
+            taken: list[SpanRecord] = []
+            while len(taken) < most and (occupied := [queue for queue in self._queues if queue]):
+                if len(occupied) == 1:
+                    (queue,) = occupied
+                    taken += [queue.popleft() for _ in range(min(most - len(taken), len(queue)))]
+                else:
+                    taken.append(min(occupied, key=_first_order).popleft())
             self._moved(taken)
             return taken
 
@@ -129,9 +154,9 @@ class Intake:
         return bool(self._sweeping._is_owned())
 
     @property
-    def head(self) -> int:
-        """How many of the records ever admitted have left the queue; read with the lock held."""
-        return self.admitted - self._ledger.queued
+    def oldest(self) -> int:
+        """The order of the oldest record that is queued, or of the next to be admitted; read with the lock held."""
+        return min((queue[0].order for queue in self._queues if queue), default=self.admitted)
 
     def close(self) -> bool:
         """Admit nothing from now on; whether this call did it."""
@@ -143,7 +168,8 @@ class Intake:
     def clear(self) -> None:
         """Let go of what is queued; the caller has booked it."""
         with self._ledger.lock:
-            self._queue.clear()
+            for queue in self._queues:
+                queue.clear()
             self.queued_bytes = 0
 
     def restart(self) -> None:
@@ -151,12 +177,23 @@ class Intake:
         self._forget()
 
 
+def _first_order(queue: deque[SpanRecord]) -> int:
+    return queue[0].order
+
+
 class BatchIntake(Intake):
     """A queue of batches as a caller has put them together; full means that the oldest batch is dropped whole."""
 
-    def __init__(self, *, ledger: Ledger, max_batches: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        max_batches: int,
+        max_bytes: int,
+        evicted: Callable[[SpanRecord], None] | None = None,
+    ) -> None:
         self._batches: deque[Sequence[SpanRecord]] = deque()
-        super().__init__(ledger=ledger, capacity=max_batches, max_bytes=max_bytes)
+        super().__init__(ledger=ledger, capacity=max_batches, max_bytes=max_bytes, evicted=evicted)
 
     def _forget(self) -> None:
         super()._forget()
@@ -181,6 +218,9 @@ class BatchIntake(Intake):
                 self.queued_bytes -= sum(record.length for record in oldest)
                 ledger.queued -= len(oldest)
                 ledger.dropped[DropReason.QUEUE_FULL] += len(oldest)
+                if self._evicted is not None:
+                    for record in oldest:
+                        self._evicted(record)
             if ledger.queued >= self.wake_at:
                 self.wake_at = NEVER
                 return True
@@ -192,6 +232,10 @@ class BatchIntake(Intake):
             taken = list(self._batches.popleft()) if self._batches else []
             self._moved(taken)
             return taken
+
+    @property
+    def oldest(self) -> int:
+        return self.admitted - self._ledger.queued
 
     def clear(self) -> None:
         with self._ledger.lock:

@@ -15,7 +15,7 @@ from otel_shed.outcome import LOST_IN_EXPORT, DropReason, Outcome
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One reading of a ledger; every field but the last two is a number of spans."""
+    """One reading of a ledger; every field but the exports is a number of spans."""
 
     ended: int = 0
     unsampled: int = 0
@@ -27,6 +27,7 @@ class Account:
     dropped: dict[DropReason, int] = field(default_factory=dict)
     exports_attempted: int = 0
     exports_succeeded: int = 0
+    would_have_shed: int = 0
 
     @property
     def lost_in_export(self) -> int:
@@ -54,6 +55,7 @@ class Ledger:
         self.exports_attempted = 0
         self.exports_succeeded = 0
         self.abandoned = False
+        self.would_have_shed = 0
 
     def end_unsampled(self) -> None:
         with self.lock:
@@ -65,6 +67,16 @@ class Ledger:
         with self.lock:
             self.ended += count
             self.dropped[reason] += count
+
+    def end_summarized(self) -> None:
+        with self.lock:
+            self.ended += 1
+            self.summarized += 1
+
+    def note_would_have_shed(self) -> None:
+        """A span goes on that would have been shed, if this were not only observing."""
+        with self.lock:
+            self.would_have_shed += 1
 
     def settle(self, count: int, outcome: Outcome) -> None:
         """Book what became of ``count`` spans in flight.
@@ -113,4 +125,5 @@ class Ledger:
                 dropped={reason: count for reason, count in self.dropped.items() if count},
                 exports_attempted=self.exports_attempted,
                 exports_succeeded=self.exports_succeeded,
+                would_have_shed=self.would_have_shed,
             )

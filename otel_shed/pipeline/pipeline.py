@@ -7,7 +7,7 @@ limit, never for I/O. The rule: none of them raises.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 from opentelemetry.sdk.trace import ReadableSpan
 
@@ -19,7 +19,7 @@ from otel_shed.pipeline.intake import BatchIntake, Intake
 from otel_shed.pipeline.ledger import Account, Ledger
 from otel_shed.pipeline.sender import Sender
 from otel_shed.pipeline.worker import Worker
-from otel_shed.record import SpanRecord
+from otel_shed.record import Priority, SpanRecord
 
 _logger = logging.getLogger("otel_shed")
 
@@ -42,16 +42,19 @@ class Pipeline:
         shutdown_grace: float,
         clock: Callable[[], float],
         max_batches: int | None = None,
+        evicted: Callable[[SpanRecord], None] | None = None,
+        look: Callable[[float], float | None] | None = None,
     ) -> None:
         """``linger``, ``interval`` and ``shutdown_grace`` in seconds.
 
-        ``max_batches``: queue so many batches as they come, instead of ``max_queue_size`` spans.
+        ``max_batches``: queue so many batches as they come, instead of ``max_queue_size`` spans. ``evicted`` is told of
+        each span that the full queue lets go (see Intake), ``look`` is called at each turn of the worker (see Worker).
         """
         self.ledger = Ledger()
         self.intake = (
-            Intake(ledger=self.ledger, capacity=max_queue_size, max_bytes=max_held_bytes)
+            Intake(ledger=self.ledger, capacity=max_queue_size, max_bytes=max_held_bytes, evicted=evicted)
             if max_batches is None
-            else BatchIntake(ledger=self.ledger, max_batches=max_batches, max_bytes=max_held_bytes)
+            else BatchIntake(ledger=self.ledger, max_batches=max_batches, max_bytes=max_held_bytes, evicted=evicted)
         )
         self.sender = sender
         self._max_held_bytes = max_held_bytes
@@ -66,6 +69,7 @@ class Pipeline:
             linger=linger,
             interval=interval,
             clock=clock,
+            look=look,
         )
         self._prepare()
         lifecycle.watch(self)
@@ -79,14 +83,18 @@ class Pipeline:
 
     # -- spans ---------------------------------------------------------------------------------------------------
 
-    def admit(self, span: ReadableSpan) -> None:
-        """Take a span that has ended and is to be exported."""
-        if (record := self._encode(span)) is not None and self.intake.offer(record):
+    def admit(
+        self, span: ReadableSpan, priority: Priority = Priority.NORMAL, attribute_length: int | None = None
+    ) -> None:
+        """Take a span that has ended and is to be exported, its attributes' values cut to so many characters."""
+        if (record := self._encode(span, priority, attribute_length)) is not None and self.intake.offer(record):
             self._wake()
 
-    def admit_batch(self, spans: Sequence[ReadableSpan]) -> None:
+    def admit_batch(self, spans: Iterable[tuple[ReadableSpan, Priority, int | None]]) -> None:
         """Take a batch of such spans; it stays together where the intake queues batches."""
-        records = [record for span in spans if (record := self._encode(span)) is not None]
+        records = [
+            record for span, priority, length in spans if (record := self._encode(span, priority, length)) is not None
+        ]
         if isinstance(self.intake, BatchIntake):
             wake = bool(records) and self.intake.offer_batch(records)
         else:
@@ -96,16 +104,19 @@ class Pipeline:
         if wake:
             self._wake()
 
-    def _encode(self, span: ReadableSpan) -> SpanRecord | None:
+    def _encode(self, span: ReadableSpan, priority: Priority, attribute_length: int | None) -> SpanRecord | None:
         try:
-            record = self.sender.record(span)
+            record = self.sender.record(span, attribute_length)
+            record.priority = priority
         except Exception as error:  # EncodeError, or a fault of ours: neither is the application's to see
             self.ledger.end_dropped(DropReason.ENCODE_FAILED)
             self._log.warning("encode", "a span could not be encoded and was dropped: %r", error)
             return None
         if record.length > self._max_held_bytes or not self.sender.fits(record):
             self.ledger.end_dropped(DropReason.TOO_LARGE)
-            self._log.warning("too_large", "span %r of %d bytes is too large and was dropped", *_described(record))
+            self._log.warning(
+                "too_large", "span %r of %d bytes is too large and was dropped", record.name, record.length
+            )
             return None
         return record
 
@@ -253,7 +264,3 @@ class Pipeline:
         else:
             self.shutdown(self._grace)
         return True
-
-
-def _described(record: SpanRecord) -> tuple[str, int]:
-    return record.name, record.length

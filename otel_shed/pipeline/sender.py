@@ -6,7 +6,6 @@ Everything here but ``hurry`` and ``abort`` is called by the worker thread alone
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -19,22 +18,22 @@ from opentelemetry.context import (
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otel_shed.log_limit import LogLimit
-from otel_shed.otlp.encode import wrap_span
+from otel_shed.otlp.encode import Encoder, wrap_span
 from otel_shed.otlp.exporter import OTLPSpanExporter
 from otel_shed.otlp.proof import encode_span
 from otel_shed.otlp.request import request_size, split_by_size
 from otel_shed.outcome import DropReason, Outcome
 from otel_shed.record import SpanRecord
 
-_logger = logging.getLogger("otel_shed")
-
 
 class Sender(Protocol):
     """Sends batches, and knows what a record for it has to carry."""
 
-    def record(self, span: ReadableSpan) -> SpanRecord:
-        """What travels for this span; called by application threads. Raises EncodeError."""
+    def record(self, span: ReadableSpan, limit: int | None = None, /) -> SpanRecord:
+        """What travels for this span, its attributes' values cut to ``limit`` characters. Raises EncodeError.
+
+        Called by application threads.
+        """
 
     def fits(self, record: SpanRecord) -> bool:
         """Whether a request of this record alone is within the limit; called by application threads."""
@@ -67,7 +66,7 @@ class OTLPSender:
         self._exporter = exporter
         self._export_timeout = export_timeout
         self._max_request_bytes = max_request_bytes
-        self.record = encode_span
+        self.record: Encoder = encode_span
 
     def fits(self, record: SpanRecord) -> bool:
         return (
@@ -104,8 +103,7 @@ class SpanExporterSender:
         self._exporter = exporter
         self._export_timeout = export_timeout
         self._clock = clock
-        self._log = LogLimit(_logger, clock=clock)
-        self.record = wrap_span
+        self.record: Encoder = wrap_span
 
     def fits(self, record: SpanRecord) -> bool:
         return True
@@ -122,7 +120,6 @@ class SpanExporterSender:
             failed = result is SpanExportResult.FAILURE
         except BaseException as error:  # an exporter that calls sys.exit() must not end the worker
             failed, message = True, f"{type(error).__name__}: {error}"
-            self._log.warning("exporter", "%s failed: %s", type(self._exporter).__name__, message)
         finally:
             detach(token)
         duration = self._clock() - started

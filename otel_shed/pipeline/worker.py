@@ -57,10 +57,14 @@ class Worker:
         linger: float,
         interval: float,
         clock: Callable[[], float],
+        look: Callable[[float], float | None] | None = None,
     ) -> None:
         """``linger``: seconds for which a batch that is not full waits for more spans.
 
         ``interval``: seconds; an export that takes more than three of them is a sign that the exporter hangs.
+
+        ``look`` is called at each turn with the time, and says in how many seconds it wants to be called again, whether
+        anything is queued or not; None is whenever.
         """
         self._intake = intake
         self._ledger = ledger
@@ -69,6 +73,7 @@ class Worker:
         self._linger = linger
         self._interval = interval
         self._clock = clock
+        self._look = look
         self._log = LogLimit(_logger, clock=clock)
         self.restart()
 
@@ -127,13 +132,13 @@ class Worker:
                 self._complete(flush)
             batch, pause = self._next()
             if not batch:
-                return pause
+                return _sooner(pause, self._look(self._clock()) if self._look is not None else None)
             self._export(batch)
 
     def _passed(self) -> list[Flush]:
         """The barriers that nothing queued stands before any more; nothing is in flight when this is asked."""
         with self._ledger.lock:
-            passed = [flush for flush in self._flushes if self._intake.head >= flush.target]
+            passed = [flush for flush in self._flushes if self._intake.oldest >= flush.target]
             self._flushes = [flush for flush in self._flushes if flush not in passed]
             return passed
 
@@ -207,3 +212,7 @@ class Worker:
             self._log.warning(
                 str(outcome.reason), "%d spans lost, %s: %s", lost, _LOSS_IN_WORDS[outcome.reason], outcome.message
             )
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else min(one, other)

@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from otel_shed import OTLPSpanExporter, SheddingSpanProcessor, Stats
 from tests.e2e.collectors import Rotel
+from tests.e2e.slow_line import SlowLine
 from tests.launched import Launched
 
 _PROGRAMS = Path(__file__).parent / "programs"
@@ -82,6 +83,20 @@ def test_a_collector_that_stalls_and_goes_on(collector: Rotel, protocol: str) ->
     collector.wait_for_spans(600)
     processor.shutdown()
     assert collector.spans == 600
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_a_collector_that_is_far_away(collector: Rotel, protocol: str) -> None:
+    """Where a round trip takes more than a second the connection comes about, and the spans arrive."""
+    port = collector.grpc_port if protocol == "grpc" else collector.http_port
+    with SlowLine(port, delay=0.6) as line:
+        endpoint = f"http://127.0.0.1:{line.port}" + ("" if protocol == "grpc" else "/v1/traces")
+        processor = SheddingSpanProcessor(OTLPSpanExporter(protocol=protocol, endpoint=endpoint))
+        _end_spans(processor, 10)
+        assert processor.force_flush(15_000)
+        collector.wait_for_spans(10)
+        processor.shutdown()
+    assert collector.spans == processor.stats().exported == 10
 
 
 @pytest.mark.parametrize("patched", ["as it is", "gevent"])

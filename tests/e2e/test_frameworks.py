@@ -83,7 +83,8 @@ def test_uvicorn_delivers_every_answered_request(
     with _serving(*_UVICORN, endpoint=endpoint, protocol=protocol) as (program, port):
         _order(port, *range(_REQUESTS))
         took = _end(program, signum, within=30)
-    print(f"{protocol} {signum.name}: ended in {took:.2f} s, {naming_collector.spans} spans")
+    print(f"{protocol} {signum.name}: ended in {took:.2f} s")
+    naming_collector.wait_for_spans(4 * _REQUESTS)  # two more for the head and the body of each answer
     assert [naming_collector.names[f"order-{number}"] for number in range(_REQUESTS)] == [1] * _REQUESTS
     assert naming_collector.names["GET /orders/{number}"] == _REQUESTS
 
@@ -105,7 +106,8 @@ def test_uvicorn_ends_soon_without_a_collector(
     endpoint = collector.grpc if protocol == "grpc" else collector.http
     variables = {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "100"}
     with _serving(*_UVICORN, endpoint=endpoint, protocol=protocol, **variables) as (program, port):
-        _order(port, *range(10))
+        _order(port, *range(30))
+        collector.wait_for_spans(100)  # a connection is there
         if trouble == "refused":
             collector.kill()
         else:
@@ -122,5 +124,6 @@ def test_gunicorn_workers_deliver_their_spans(naming_collector: Rotel, worker: s
     with _serving(*_GUNICORN, "--preload", "--worker-class", worker, endpoint=naming_collector.grpc) as (program, port):
         answers = _order(port, *range(_REQUESTS))
         _end(program, signal.SIGTERM, within=30)
-    print(f"{worker}: {len({answer['pid'] for answer in answers})} workers, {naming_collector.spans} spans")
+    print(f"{worker}: {len({answer['pid'] for answer in answers})} workers")
+    naming_collector.wait_for_spans(2 * _REQUESTS)
     assert [naming_collector.names[f"order-{number}"] for number in range(_REQUESTS)] == [1] * _REQUESTS

@@ -15,9 +15,15 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 
 from otel_shed.otlp import proof, samples, slots
 from otel_shed.otlp.encode import EncodeError, encode_public
-from otel_shed.otlp.proof import choose_encoder, disprove
+from otel_shed.otlp.proof import (
+    attributes_in_public,
+    attributes_of,
+    choose_attribute_reader,
+    choose_encoder,
+    disprove,
+)
 from otel_shed.otlp.samples import sample_spans
-from otel_shed.otlp.slots import encode_slots
+from otel_shed.otlp.slots import attributes_in_slots, encode_slots
 from otel_shed.otlp.stock import encode_stock
 from otel_shed.record import SpanRecord
 from tests.otlp.made_spans import CONTEXT, bounded, canonical, made_span, message, stock_canonical
@@ -225,3 +231,21 @@ def test_the_installed_encoder_alone_counts_and_raises_like_ours() -> None:
         with pytest.raises(EncodeError):
             encode_stock(broken)  # type: ignore[arg-type]
     assert encode_stock(made_span(context=CONTEXT)).group is encode_stock(made_span()).group
+
+
+def test_the_quick_attribute_reader_is_in_use_here() -> None:
+    """With the installed SDK the slots give what the public property gives, so they are read."""
+    assert attributes_of is attributes_in_slots
+
+
+@pytest.mark.parametrize(
+    "candidate", ["otel_shed.no_such_module:reader", "builtins:id", "tests.otlp.test_proof:broken"]
+)
+def test_an_attribute_reader_that_differs_is_not_used(candidate: str) -> None:
+    """A reader that cannot be had, or reads something else, gives way to the public property."""
+    assert choose_attribute_reader(candidate) is attributes_in_public
+
+
+def broken(span: ReadableSpan) -> dict[str, str]:
+    """A reader that has lost the attributes."""
+    return {}

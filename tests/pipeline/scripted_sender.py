@@ -22,7 +22,7 @@ class ScriptedSender:
         self.flushed: bool | Exception = True
         self.limit = 1_000_000
 
-    def record(self, span: ReadableSpan) -> SpanRecord:
+    def record(self, span: ReadableSpan, limit: int | None = None, /) -> SpanRecord:
         if span.name == "bad":
             raise EncodeError("bad span")
         length = int(span.name.partition(":")[2] or 10)

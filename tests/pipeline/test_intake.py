@@ -17,8 +17,8 @@ from otel_shed.pipeline.ledger import Ledger
 from otel_shed.record import Priority, SpanRecord
 
 
-def record(number: int, length: int = 10) -> SpanRecord:
-    return SpanRecord(1, number, 0, 1, f"span-{number}", 0, 0, Priority.NORMAL, length, None, b"", None)
+def record(number: int, length: int = 10, priority: Priority = Priority.NORMAL) -> SpanRecord:
+    return SpanRecord(1, number, 0, 1, f"span-{number}", 0, 0, priority, length, None, b"", None)
 
 
 def make_intake(*, capacity: int = 8, max_bytes: int = 10_000) -> tuple[Intake, Ledger]:
@@ -42,6 +42,16 @@ def test_full_drops_the_oldest() -> None:
         intake.offer(record(number))
     assert [each.span_id for each in intake.take(10)] == [7, 8, 9]
     assert ledger.dropped[DropReason.QUEUE_FULL] == 7
+
+
+def test_full_drops_the_oldest_of_the_lowest_priority() -> None:
+    """What is worth least goes first, and what stays comes out in the order in which it ended."""
+    intake, ledger = make_intake(capacity=4)
+    low, normal, high = Priority.LOW, Priority.NORMAL, Priority.HIGH
+    for number, priority in enumerate([high, low, normal, high, low, normal, high]):
+        intake.offer(record(number, priority=priority))
+    assert [each.span_id for each in intake.take(10)] == [0, 3, 5, 6]
+    assert ledger.dropped[DropReason.QUEUE_FULL] == 3
 
 
 def test_bytes_taken_count_until_they_are_released() -> None:
@@ -144,17 +154,17 @@ class IntakeAgainstAList(RuleBasedStateMachine):
     def in_flight_bytes(self) -> int:
         return sum(each.length for batch in self.taken for each in batch)
 
-    @rule(length=st.integers(0, 30))
-    def offer(self, length: int) -> None:
+    @rule(length=st.integers(0, 30), priority=st.sampled_from(Priority))
+    def offer(self, length: int, priority: Priority) -> None:
         self.number += 1
-        new = record(self.number, length)
+        new = record(self.number, length, priority)
         self.intake.offer(new)
         self.model.append(new)
         while self.model and (
             len(self.model) > self.intake.capacity
             or sum(each.length for each in self.model) + self.in_flight_bytes() > self.intake.max_bytes
         ):
-            self.model.popleft()
+            self.model.remove(min(self.model, key=lambda each: (each.priority, each.span_id)))
 
     @rule(most=st.integers(1, 4))
     def take(self, most: int) -> None:
@@ -176,7 +186,7 @@ class IntakeAgainstAList(RuleBasedStateMachine):
         assert self.intake.queued_bytes == sum(each.length for each in self.model)
         assert self.intake.taken_bytes == self.in_flight_bytes()
         assert ledger.ended == ledger.queued + ledger.in_flight + ledger.exported + sum(ledger.dropped.values())
-        assert self.intake.head == self.intake.admitted - len(self.model)
+        assert self.intake.oldest == (self.model[0].span_id - 1 if self.model else self.number)
 
 
 TestIntakeAgainstAList = IntakeAgainstAList.TestCase
