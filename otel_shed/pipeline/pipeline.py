@@ -249,6 +249,8 @@ class Pipeline:
         self._worker.restart()
         self.sender.after_fork_in_child()
         self._prepare()
+        if self.intake.closed:  # the parent has shut it down, or was at it: there is nothing here to wait for
+            self._shut_down.set()
 
     def end_of_process(self) -> None:
         """Nobody has shut us down: deliver what there is."""

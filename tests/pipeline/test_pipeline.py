@@ -293,6 +293,19 @@ def test_a_child_begins_anew() -> None:
     assert sender.sent == [["child"]]
 
 
+def test_a_child_of_a_pipeline_that_is_shut_down_waits_for_nothing() -> None:
+    """After a fork, flush and shutdown of what the parent has shut down return at once."""
+    pipeline = make_pipeline(ScriptedSender())
+    pipeline.shutdown(10.0)
+    pipeline.after_fork_in_child()
+    began = time.monotonic()
+    assert pipeline.flush(30.0)
+    pipeline.shutdown(30.0)
+    pipeline.admit(ended_span())
+    assert time.monotonic() - began < 10
+    assert read_stats([pipeline]).dropped == {"already_shutdown": 1}
+
+
 def test_the_end_of_the_process_delivers_what_nobody_shut_down() -> None:
     """Parity R5, B6: a pipeline that its owner forgot is drained at exit."""
     sender = ScriptedSender()
