@@ -7,6 +7,7 @@ a signal each. The rule: a request is made only if nothing forbids it (a wait th
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +20,7 @@ from opentelemetry.context import (
     set_value,
 )
 
+from otel_shed.log_limit import LogLimit
 from otel_shed.native import Signal
 from otel_shed.otlp.retry import Attempt, RetryPolicy, Verdict
 from otel_shed.otlp.transport import MAX_REQUEST_BYTES, Transport
@@ -54,6 +56,7 @@ class OTLPClient:
         self._wait: Wait = wait or (lambda signal, seconds: signal.wait(seconds))
         self._policy = policy or RetryPolicy()
         self._throttled_until: float | None = None
+        self._log = LogLimit(logging.getLogger("otel_shed"), clock=clock)
         self._renew()
 
     def _renew(self) -> None:
@@ -110,7 +113,10 @@ class OTLPClient:
         self.last_attempt = attempt
         self._gone = hurried and not attempt.answered
         if self.on_attempt is not None:
-            self.on_attempt(attempt)
+            try:
+                self.on_attempt(attempt)
+            except Exception as error:  # a listener's fault is not the batch's
+                self._log.warning("listener", "a listener to attempts failed: %s: %s", type(error).__name__, error)
         return attempt
 
 
@@ -160,6 +166,8 @@ class _Batch:
             return self._accepted(attempt)
         if attempt.verdict is Verdict.PERMANENT:
             return self._lost(DropReason.NOT_RETRYABLE, attempt.words)
+        if client._aborted.is_set():
+            return self._lost(DropReason.SHUTDOWN, attempt.words)
         if attempt.retry_after is not None:
             pause = client._policy.throttle(attempt.retry_after, self._attempts, client._random)
             client._throttled_until = client._clock() + pause

@@ -31,7 +31,7 @@ class Exchange:
     def begin(self) -> None:
         """Forget the one before."""
         self.connected = False
-        self.on_kept_connection = False
+        self.requested = False
         self.heard = False
 
     def left(self) -> float:
@@ -44,7 +44,7 @@ class Exchange:
     @property
     def was_stale(self) -> bool:
         """Whether it was sent on a kept connection that never answered: the server had closed it."""
-        return self.on_kept_connection and not self.heard
+        return self.requested and not self.connected and not self.heard
 
     def use(self, connected: socket.socket | None) -> None:
         self._socket = connected
@@ -126,7 +126,7 @@ class _WithDeadline(HTTPConnection):
         self._exchange.use(self.sock)
 
     def request(self, *args: Any, **options: Any) -> None:
-        self._exchange.on_kept_connection = not self._exchange.connected
+        self._exchange.requested = True
         super().request(*args, **options)
 
     def send(self, data: Any) -> None:

@@ -117,11 +117,15 @@ def no_answer(code: str, message: object = "", *, timed_out: bool = False, retry
     return Attempt(verdict, code, one_line(str(message)), answered=False, timed_out=timed_out)
 
 
+# What protobuf raises for bytes that are no message; its pure-Python parser lets text that is not UTF-8 through as is.
+_UNREADABLE = (DecodeError, UnicodeDecodeError)
+
+
 def accepted_answer(code: str, body: bytes, message: str = "") -> Attempt:
     """A success, full or partial; a body that cannot be read changes nothing, since the request was taken."""
     try:
         partial = ExportTraceServiceResponse.FromString(body).partial_success
-    except DecodeError:
+    except _UNREADABLE:
         return Attempt(Verdict.ACCEPTED, code, message)
     said = one_line(partial.error_message) or message
     return Attempt(Verdict.ACCEPTED, code, said, rejected=max(0, partial.rejected_spans))
@@ -194,7 +198,7 @@ def retry_info(status_details: bytes | None) -> float | None:
             if detail.Is(RetryInfo.DESCRIPTOR) and detail.Unpack(info):
                 delay = float(info.retry_delay.seconds) + info.retry_delay.nanos / 1e9
                 return float(min(max(delay, 0.0), LONGEST_REQUESTED_WAIT))
-    except DecodeError:
+    except _UNREADABLE:
         pass
     return None
 
@@ -204,7 +208,7 @@ def _http_message(content_type: str, body: bytes) -> str:
     if "protobuf" in content_type:
         try:
             return one_line(Status.FromString(body).message)
-        except DecodeError:
+        except _UNREADABLE:
             return ""
     return one_line(body[: 4 * _LONGEST_MESSAGE].decode("utf-8", "replace"))
 

@@ -98,14 +98,12 @@ class Ledger:
             self.dropped[DropReason.REJECTED] += rejected
             self.dropped[reason] += failed
 
-    def abandon(self) -> int:
-        """Shutdown gives up: whatever is queued or in flight is booked as lost; how many spans that was."""
+    def abandon(self) -> None:
+        """Shutdown gives up: whatever is queued or in flight is booked as lost."""
         with self.lock:
-            left = self.queued + self.in_flight
-            self.dropped[DropReason.SHUTDOWN] += left
+            self.dropped[DropReason.SHUTDOWN] += self.queued + self.in_flight
             self.queued = self.in_flight = 0
             self.abandoned = True
-            return left
 
     def lost_in_export(self) -> int:
         with self.lock:

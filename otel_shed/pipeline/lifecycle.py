@@ -13,8 +13,11 @@ import signal
 import sys
 import threading
 import weakref
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Protocol
+
+from otel_shed.native import start_thread
 
 
 class Living(Protocol):
@@ -24,8 +27,11 @@ class Living(Protocol):
     def end_of_process(self) -> None:
         """Deliver what is held, within the grace, and close."""
 
-    def deliver_before_signal(self) -> bool:
-        """Deliver what is held, within the grace; False if this is no moment to wait on this thread."""
+    def can_wait_here(self) -> bool:
+        """Whether this thread may wait for a delivery, and is not in the middle of something that stands in its way."""
+
+    def deliver_before_signal(self) -> None:
+        """Deliver what is held, within the grace."""
 
 
 _living: weakref.WeakSet[Living] = weakref.WeakSet()
@@ -46,8 +52,28 @@ def _after_fork_in_child() -> None:
 
 
 def _end_of_process() -> None:
-    for pipeline in _all():
-        pipeline.end_of_process()
+    _together(pipeline.end_of_process for pipeline in _all())
+
+
+def _together(actions: Iterable[Callable[[], object]]) -> None:
+    """Do all of these at the same time, so that several pipelines that hang take one grace and not several."""
+    first, *others = [*actions] or [lambda: None]
+    threads = []
+    for action in others:
+        try:
+            threads.append(start_thread(name="otel-shed-end", target=_quietly(action)))
+        except RuntimeError:  # the interpreter starts no threads any more
+            action()
+    first()
+    for thread in threads:
+        thread.join()
+
+
+def _quietly(action: Callable[[], object]) -> Callable[[], None]:
+    def run() -> None:
+        action()
+
+    return run
 
 
 if hasattr(os, "register_at_fork"):
@@ -77,10 +103,12 @@ def flush_at_end_of_child(pipeline: Living) -> None:
 
 
 def _on_sigterm(signum: int, frame: FrameType | None) -> None:
-    if not all(pipeline.deliver_before_signal() for pipeline in _all()):
+    pipelines = _all()
+    if not all(pipeline.can_wait_here() for pipeline in pipelines):
         # The signal came in the middle of an on_end on this very thread, which holds the ledger's lock: let that end.
         threading.Timer(0.01, os.kill, (os.getpid(), signum)).start()
         return
+    _together(pipeline.deliver_before_signal for pipeline in pipelines)
     if signal.getsignal(signum) is _on_sigterm:
         signal.signal(signum, signal.SIG_DFL)
     os.kill(os.getpid(), signum)

@@ -7,6 +7,7 @@ limit, never for I/O. The rule: none of them raises.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -181,10 +182,11 @@ class Pipeline:
                 self._await_drain(deadline)
             else:
                 self._worker.turn()
-        lost_before = self.account().dropped.get(DropReason.SHUTDOWN, 0)
-        abandoned = 0 if self._worker.finished.is_set() else self._give_up()
+        if not self._worker.finished.is_set():
+            self._give_up()
+        # Read after giving up: until then a batch may still have come to its end.
+        left = self.account().dropped.get(DropReason.SHUTDOWN, 0)
         self._close_exporter(deadline)
-        left = abandoned + lost_before
         self.shutdown_was_lossy = left > 0
         self._shut_down.set()
         if left:
@@ -199,12 +201,11 @@ class Pipeline:
                 return
             self._worker.finished.wait(min(patience, deadline) - now)
 
-    def _give_up(self) -> int:
+    def _give_up(self) -> None:
         self.sender.abort()
-        left = self.ledger.abandon()
+        self.ledger.abandon()
         self.intake.clear()
         self._worker.wake()
-        return left
 
     def _close_exporter(self, deadline: float) -> None:
         closed = Signal()
@@ -257,12 +258,16 @@ class Pipeline:
         if not self.intake.closed:
             self.shutdown(self._grace)
 
-    def deliver_before_signal(self) -> bool:
-        """Deliver within the grace, unless this thread holds the ledger's lock, on which the worker would wait."""
-        if self.ledger.lock._is_owned() or self.intake.being_swept_here:
-            return False
+    def can_wait_here(self) -> bool:
+        """Not where this thread holds the ledger's lock or sweeps the intake: the worker would wait for it."""
+        return not (self.ledger.lock._is_owned() or self.intake.being_swept_here)
+
+    def deliver_before_signal(self) -> None:
+        """Deliver what is held, within the grace, before the signal ends the process."""
         if self.intake.closed:  # perhaps by the call that this signal has interrupted, which cannot go on before us
             self._worker.finished.wait(self._grace)
+        elif os.getpid() == 1:
+            # The kernel spares the first process of a container a signal's default action: the program lives on.
+            self.flush(self._grace)
         else:
             self.shutdown(self._grace)
-        return True
