@@ -28,6 +28,19 @@ from otel_shed.stats import Stats, read_stats
 _METRICS_ENABLED = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
 
 
+def stock_exporter() -> SpanExporter:
+    """The SDK's own OTLP exporter, as OTEL_EXPORTER_OTLP_* say: for where the library is switched off."""
+    names = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+    protocol = next((value for name in names if (value := os.environ.get(name, "").strip())), "grpc")
+    if protocol == "http/protobuf":
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HTTPExporter
+
+        return HTTPExporter()
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GRPCExporter
+
+    return GRPCExporter()
+
+
 class Assembly:
     """Builds the parts of pipelines and connects them."""
 
@@ -62,6 +75,7 @@ class Assembly:
             sender=self._sender(exporter, config),
             max_queue_size=config.max_queue_size,
             max_held_bytes=config.max_held_bytes,
+            max_request_bytes=config.max_request_bytes,
             max_export_batch_size=config.max_export_batch_size,
             linger=config.schedule_delay if linger is None else linger,
             interval=config.schedule_delay,

@@ -86,7 +86,7 @@ class ShedConfig:
         "OTEL_SHED_MAX_REQUEST_BYTES",
         "Bytes of one request before compression; a batch is split before it is sent (gRPC servers often take 4 MiB).",
         low=1024,
-        high=BYTES_MAX,
+        high=64 * 2**20,  # what OTLP's own limit for a client is; the exporter refuses more
         at_most="max_held_bytes",
     )
     flush_on_sigterm: bool = setting(

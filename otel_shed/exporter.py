@@ -15,11 +15,12 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otel_shed.assembly import Assembly
+from otel_shed.assembly import Assembly, stock_exporter
 from otel_shed.config import ShedConfig
 from otel_shed.log_limit import LogLimit
 from otel_shed.otlp.exporter import OTLPSpanExporter
 from otel_shed.outcome import DropReason
+from otel_shed.pipeline.ledger import Fate
 from otel_shed.record import Priority
 from otel_shed.stats import Stats, read_stats
 
@@ -47,25 +48,42 @@ class SheddingSpanExporter(SpanExporter):
     ) -> None:
         if max_batches is not None and (not isinstance(max_batches, int) or max_batches < 1):
             raise ValueError(f"max_batches must be an integer of at least 1, not {max_batches!r}")
-        self.span_exporter = OTLPSpanExporter() if span_exporter is None else span_exporter
         assembly = shedder.assembly if shedder else Assembly(ShedConfig.from_env(), meter_provider=meter_provider)
+        if not assembly.config.enabled:
+            self._become_stock(stock_exporter() if span_exporter is None else span_exporter)
+            return
+        self.span_exporter = OTLPSpanExporter() if span_exporter is None else span_exporter
         # The processor in front has gathered the batch already: nothing is gained by waiting for more.
         self._pipeline = assembly.open_pipeline(
             self.span_exporter, linger=0.0, max_batches=max_batches, meter_provider=meter_provider
         )
 
+    def _become_stock(self, exporter: SpanExporter) -> None:
+        self.span_exporter = exporter
+        for name in ("export", "force_flush", "shutdown"):
+            setattr(self, name, getattr(exporter, name))
+        self.stats = Stats  # type: ignore[method-assign]
+
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Queue the sampled ones of ``spans``; a span whose flags are not known counts as sampled."""
-        try:
-            sampled = [span for span in spans if span.context is None or span.context.trace_flags.sampled]
-            for _ in range(len(spans) - len(sampled)):
-                self._pipeline.ledger.end_unsampled()
-            if sampled:
-                self._pipeline.admit_batch((span, Priority.NORMAL, None) for span in sampled)
-        except Exception as error:
-            self._pipeline.ledger.end_dropped(DropReason.ENCODE_FAILED, len(spans))
-            _log.warning("export", "a batch was dropped by a fault in export: %s: %s", type(error).__name__, error)
-        return SpanExportResult.SUCCESS
+        """Queue the sampled ones of ``spans``; a span whose flags are not known counts as sampled.
+
+        SUCCESS, whatever becomes of them; FAILURE only after shutdown.
+        """
+        sampled, unread = [], 0
+        for span in spans:
+            try:
+                if span.context is None or span.context.trace_flags.sampled:
+                    sampled.append((span, Priority.NORMAL, None))
+                else:
+                    self._pipeline.intake.book(Fate.UNSAMPLED)
+            except Exception as error:
+                unread += 1
+                _log.warning("export", "a span that cannot be read was dropped: %s: %s", type(error).__name__, error)
+        if unread:
+            self._pipeline.intake.book(DropReason.ENCODE_FAILED, unread)
+        if sampled:
+            self._pipeline.admit_batch(sampled)
+        return SpanExportResult.FAILURE if self._pipeline.is_shut_down else SpanExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = _DEFAULT_TIMEOUT_MILLIS) -> bool:
         """As SheddingSpanProcessor.force_flush."""

@@ -37,4 +37,7 @@ class LogLimit:
         if suppressed:
             msg += " (and %d more like this since the last such line)"
             args = (*args, suppressed)
-        self._logger.warning(msg, *args, **options)
+        try:
+            self._logger.warning(msg, *args, **options)
+        except Exception:  # a handler of the application's that raises; this may be the middle of its Span.end()
+            pass

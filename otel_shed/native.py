@@ -7,10 +7,12 @@ stop the whole program for as long as a collector takes to answer, because a gRP
 from __future__ import annotations
 
 import _thread
+import math
 import sys
 import threading
 import time
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any, Protocol
 
 
@@ -20,6 +22,10 @@ class Lock(Protocol):
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
     def release(self) -> None: ...
     def locked(self) -> bool: ...
+    def __enter__(self) -> bool: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
 
 
 class WorkerThread(Protocol):
@@ -91,11 +97,46 @@ def start_thread(*, name: str, target: Callable[[], None]) -> WorkerThread:
     return thread
 
 
+# Only under gevent, whose hub a native wait would stop.
+_POLL_SECONDS = 0.01
+
+
+class Mutex:
+    """A raw lock; under gevent waiting for it lets other greenlets run.
+
+    For what is held while the network is waited for: a greenlet that waited as a thread does would keep the one of its
+    own thread that holds the lock from ever letting it go.
+    """
+
+    def __init__(self) -> None:
+        self._lock = allocate_lock()
+
+    def acquire(self, timeout: float = -1) -> bool:
+        """Wait for it at most ``timeout`` seconds, below zero without a limit; whether it was had."""
+        if not _patched_by_gevent():
+            return self._lock.acquire(timeout=min(timeout, threading.TIMEOUT_MAX) if timeout >= 0 else -1)
+        deadline = math.inf if timeout < 0 else time.monotonic() + timeout
+        while not self._lock.acquire(blocking=False):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(left, _POLL_SECONDS))
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+
 class Signal:
     """Set once, waited for by any number of threads; under gevent waiting lets other greenlets run."""
-
-    # Only under gevent, whose hub a native wait would stop.
-    _POLL_SECONDS = 0.01
 
     def __init__(self) -> None:
         self._lock = allocate_lock()
@@ -118,7 +159,7 @@ class Signal:
         if _patched_by_gevent():
             deadline = time.monotonic() + timeout
             while not self.is_set() and (left := deadline - time.monotonic()) > 0:
-                time.sleep(min(left, self._POLL_SECONDS))
+                time.sleep(min(left, _POLL_SECONDS))
             return self.is_set()
         if self._lock.acquire(timeout=min(timeout, threading.TIMEOUT_MAX)):
             self._lock.release()

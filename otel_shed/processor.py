@@ -20,12 +20,15 @@ from otel_shed.assembly import Assembly
 from otel_shed.config import ShedConfig
 from otel_shed.log_limit import LogLimit
 from otel_shed.outcome import DropReason
+from otel_shed.pipeline.ledger import Fate
 from otel_shed.stats import Stats, read_stats
 
 if TYPE_CHECKING:
     from otel_shed.shedder import LoadShedder
 
 _DEFAULT_TIMEOUT_MILLIS = 30_000
+# For whoever says infinity: a day.
+_LONGEST_SECONDS = 86_400.0
 _log = LogLimit(logging.getLogger("otel_shed"), clock=time.monotonic)
 
 
@@ -82,13 +85,15 @@ class SheddingSpanProcessor(SpanProcessor):
         """Take a span that has ended; returns at once, whatever the exporter is doing."""
         try:
             context = span.context
-            if context and context.trace_flags.sampled:
-                self._pipeline.admit(span)
-            else:
-                self._pipeline.ledger.end_unsampled()
+            sampled = bool(context and context.trace_flags.sampled)
         except Exception as error:
-            self._pipeline.ledger.end_dropped(DropReason.ENCODE_FAILED)
-            _log.warning("on_end", "a span was dropped by a fault in on_end: %s: %s", type(error).__name__, error)
+            self._pipeline.intake.book(DropReason.ENCODE_FAILED)
+            _log.warning("on_end", "a span that cannot be read was dropped: %s: %s", type(error).__name__, error)
+            return
+        if sampled:
+            self._pipeline.admit(span)
+        else:
+            self._pipeline.intake.book(Fate.UNSAMPLED)
 
     def force_flush(self, timeout_millis: int | None = _DEFAULT_TIMEOUT_MILLIS) -> bool:
         """Wait until everything that ended before this call is delivered, at most ``timeout_millis``.
@@ -112,4 +117,5 @@ class SheddingSpanProcessor(SpanProcessor):
 
 
 def _seconds(timeout_millis: float | None) -> float:
-    return max(0.0, (_DEFAULT_TIMEOUT_MILLIS if timeout_millis is None else timeout_millis) / 1000)
+    millis = _DEFAULT_TIMEOUT_MILLIS if timeout_millis is None else timeout_millis
+    return min(max(0.0, millis / 1000), _LONGEST_SECONDS)

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 
-from otel_shed.assembly import Assembly
+from otel_shed.assembly import Assembly, stock_exporter
 from otel_shed.config import ShedConfig
 from otel_shed.exporter import SheddingSpanExporter
 from otel_shed.otlp.exporter import OTLPSpanExporter
@@ -76,7 +76,7 @@ class LoadShedder:
         return SheddingSpanExporter(chosen, shedder=self) if self.config.enabled else chosen
 
     def _own_exporter(self) -> SpanExporter:
-        return OTLPSpanExporter()
+        return OTLPSpanExporter() if self.config.enabled else stock_exporter()
 
     def stats(self) -> Stats:
         """The sum over the faces made from this."""

@@ -33,6 +33,8 @@ def every_account_balances(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         stats = read_stats([pipeline])
         assert stats.unaccounted == 0
         assert (stats.queued, stats.in_flight) == (0, 0)
+        counts = (stats.ended, stats.unsampled, stats.exported, stats.summarized, *stats.dropped.values())
+        assert min(counts) >= 0
 
 
 @pytest.fixture

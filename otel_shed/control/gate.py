@@ -16,12 +16,14 @@ from otel_shed.control.phase import Action
 from otel_shed.control.priority import Classifier
 from otel_shed.otlp.proof import attributes_of
 from otel_shed.outcome import DropReason
-from otel_shed.pipeline.ledger import Ledger
+from otel_shed.pipeline.ledger import Fate
 from otel_shed.pipeline.summary import Summary
 from otel_shed.record import Priority, SpanRecord
 
 # Whether a span of high priority may still go out while everything optional is shed.
 Keep = Callable[[ReadableSpan], bool]
+# How a span that goes no further is counted: Intake.book.
+Book = Callable[[DropReason | Fate], None]
 
 
 class Gate:
@@ -33,10 +35,10 @@ class Gate:
         self._summary = summary
         self._keep = keep
 
-    def judge(self, span: ReadableSpan, ledger: Ledger) -> tuple[Priority, int | None] | None:
+    def judge(self, span: ReadableSpan, book: Book) -> tuple[Priority, int | None] | None:
         """The span's priority and how many characters an attribute's value may have; None if it is shed.
 
-        What is shed is booked in ``ledger``.
+        What is shed is booked with ``book``.
         """
         priority = self._classifier.classify(span, attributes_of(span))
         row = self._brownout.row()
@@ -45,16 +47,13 @@ class Gate:
         if priority >= row.min_priority:
             if row.action is not Action.RETAIN_SUMMARY_ONLY or self._keep(span):
                 return priority, row.attribute_length if self._brownout.enforcing else None
-            reason: DropReason | None = DropReason.OVER_BUDGET
+            fate: DropReason | Fate = DropReason.OVER_BUDGET
         else:
-            reason = None if row.action is Action.RETAIN_SUMMARY_ONLY else DropReason.LOW_PRIORITY
+            fate = Fate.SUMMARIZED if row.action is Action.RETAIN_SUMMARY_ONLY else DropReason.LOW_PRIORITY
         if not self._brownout.enforcing:
-            ledger.note_would_have_shed()
+            book(Fate.WOULD_HAVE_SHED)
             return priority, None
-        if reason is None:
-            ledger.end_summarized()
-        else:
-            ledger.end_dropped(reason)
+        book(fate)
         self._summary.add(span.name, span.kind.value, span.status.status_code is StatusCode.ERROR, _duration(span))
         return None
 

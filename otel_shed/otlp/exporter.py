@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_shed.environment import range_text, shown
 from otel_shed.log_limit import LogLimit
+from otel_shed.native import Mutex
 from otel_shed.otlp.client import OTLPClient
 from otel_shed.otlp.credentials import credentials_from_provider
 from otel_shed.otlp.encode import EncodeError
@@ -102,7 +102,7 @@ class OTLPSpanExporter(SpanExporter):
         self._clock = clock
         self._log = LogLimit(_logger, clock=clock)
         self._closed = False
-        self._sending = threading.Lock()
+        self._sending = Mutex()
         _live.append(weakref.ref(self, _live.remove))
 
     # -- the pipeline's way in -----------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ class OTLPSpanExporter(SpanExporter):
             return
         self._closed = True
         self._client.hurry()
-        if self._sending.acquire(timeout=max(0.0, min(timeout_millis / 1000, threading.TIMEOUT_MAX))):
+        if self._sending.acquire(timeout=max(0.0, timeout_millis / 1000)):
             self._sending.release()
         else:
             self._client.abort()
@@ -198,7 +198,7 @@ class OTLPSpanExporter(SpanExporter):
 
     def after_fork_in_child(self) -> None:
         """Leave lock and connection to the parent; called by itself in every forked child."""
-        self._sending = threading.Lock()
+        self._sending = Mutex()
         self._client.after_fork_in_child()
 
 

@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import unquote
 
 import urllib3
 from urllib3.exceptions import HTTPError
@@ -101,6 +102,8 @@ class HTTPTransport:
             )
         # http.client and OpenSSL have their own exceptions; ValueError is a URL or header that cannot be sent.
         except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
+            # With the pool goes its TLS context: certificates that were replaced are read for the next connection.
+            self._drop()
             return _unanswered(error)
         try:
             return self._read(response)
@@ -135,7 +138,7 @@ class HTTPTransport:
             manager = urllib3.PoolManager(**arguments)
         else:
             proxy = urllib3.util.parse_url(settings.proxy)
-            headers = urllib3.make_headers(proxy_basic_auth=proxy.auth) if proxy.auth else None
+            headers = urllib3.make_headers(proxy_basic_auth=unquote(proxy.auth)) if proxy.auth else None
             manager = urllib3.ProxyManager(proxy._replace(auth=None).url, proxy_headers=headers, **arguments)
         manager.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
         manager.connection_from_url(settings.endpoint).conn_kw["exchange"] = self._exchange
@@ -148,7 +151,11 @@ class HTTPTransport:
 
     def close(self) -> None:
         self.cancel()
-        if (manager := self._manager) is not None:
+        self._drop()
+
+    def _drop(self) -> None:
+        manager, self._manager = self._manager, None
+        if manager is not None:
             manager.clear()
 
     def after_fork_in_child(self) -> None:

@@ -2,14 +2,14 @@
 
 The oldest of the lowest priority, that is: there is a queue for each, and they are taken in the order of admission.
 Application threads offer, the worker takes. The rule: what is queued and what the worker has taken and not yet settled
-stay together within ``max_bytes``, and what is queued within ``capacity``; each move and its count are one step under
-the ledger's lock.
+stay together within ``max_bytes``, and what is queued within ``capacity``; each move and its count are one step in the
+ledger.
 
-So that application threads do not queue up for that lock, they drop their records into an inbox, which needs none, and
-one of them sweeps it for all (flat combining: Hendler, Incze, Shavit, Tzafrir, 2010). Who finds another one sweeping
-goes on at once: the sweeper looks again before it leaves, so nothing stays in the inbox.
+So that application threads do not queue up for the ledger, they drop their records into an inbox, which needs no lock,
+and whoever is in the ledger sweeps it before it is gone (flat combining: Hendler, Incze, Shavit, Tzafrir, 2010). It is
+the same for a signal handler or a finalizer that ends a span in the middle of a step: it leaves the record and goes.
 
-``wake_at`` is the number of queued spans at which the worker wants to be woken. The worker writes it under the lock
+``wake_at`` is the number of queued spans at which the worker wants to be woken. The worker writes it in the ledger,
 after looking at the queue, so a record either is seen by that look or finds the new ``wake_at``: no wake-up is lost.
 """
 
@@ -18,10 +18,10 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from otel_shed.native import allocate_rlock
 from otel_shed.outcome import DropReason
-from otel_shed.pipeline.ledger import Ledger
+from otel_shed.pipeline.ledger import Fate, Ledger
 from otel_shed.record import Priority, SpanRecord
 
 NEVER = sys.maxsize
@@ -42,72 +42,91 @@ class Intake:
         capacity: int,
         max_bytes: int,
         evicted: Callable[[SpanRecord], None] | None = None,
+        wake: Callable[[], None] | None = None,
     ) -> None:
-        """``evicted`` is told of each record that gives way, under the ledger's lock: it must not wait."""
+        """``evicted`` is told of each record that gives way, in the ledger: it must not wait. ``wake``: the worker."""
         self._ledger = ledger
         self.capacity = capacity
         self.max_bytes = max_bytes
         self._evicted = evicted
+        self._wake = wake
         self.closed = False
+        # Records, batches of them, and what is booked without being queued: a fate and how many spans.
+        self._inbox: deque[Any] = deque()
         # By priority, the lowest first.
         self._queues: tuple[deque[SpanRecord], ...] = tuple(deque() for _ in Priority)
-        self._inbox: deque[SpanRecord] = deque()
         self._forget()
+        ledger.left = self.look_again
 
     def _forget(self) -> None:
-        self._sweeping = allocate_rlock()
         self._inbox.clear()
-        for queue in self._queues:
-            queue.clear()
-        self.queued_bytes = 0
+        self._empty()
         self.taken_bytes = 0
         self.admitted = 0
         self.wake_at = 1
+        self.wake_at_bytes = NEVER
 
-    def offer(self, record: SpanRecord) -> bool:
-        """Queue a span that has ended; whether the worker is to be woken."""
-        inbox, wake = self._inbox, False
-        inbox.append(record)
-        while inbox:
-            if not self._sweeping.acquire(False):
-                if len(inbox) <= INBOX_ROOM and record.length <= INBOX_LARGEST:
-                    break  # whoever is sweeping looks again
-                self._sweeping.acquire()
+    def _empty(self) -> None:
+        for queue in self._queues:
+            queue.clear()
+        self.queued_bytes = 0
+
+    # -- application threads -------------------------------------------------------------------------------------
+
+    def offer(self, record: SpanRecord) -> None:
+        """Queue a span that has ended."""
+        self._inbox.append(record)
+        self.look_again(patient=record.length <= INBOX_LARGEST)
+
+    def book(self, fate: Fate | DropReason, count: int = 1) -> None:
+        """Count spans that ended and are not queued."""
+        self._inbox.append((fate, count))
+        self.look_again()
+
+    def look_again(self, patient: bool = True) -> None:
+        """Sweep the inbox, unless somebody is in the ledger who will look again; wake the worker if it wants to be.
+
+        Not ``patient``: wait for whoever is in the ledger.
+        """
+        inbox, lock, wake = self._inbox, self._ledger.lock, False
+        while inbox and not lock._is_owned():
+            if not lock.acquire(False):
+                if patient and len(inbox) <= INBOX_ROOM:
+                    break
+                lock.acquire()
             try:
                 wake = self._sweep() or wake
             finally:
-                self._sweeping.release()
-        return wake
-
-    def settle_inbox(self) -> bool:
-        """Count what has been offered up to now; whether the worker is to be woken."""
-        with self._sweeping:
-            return self._sweep()
+                lock.release()
+        if wake and self._wake is not None:
+            self._wake()
 
     def _sweep(self) -> bool:
-        ledger, inbox, queues = self._ledger, self._inbox, self._queues
-        with ledger.lock:
-            # A signal handler on this thread may sweep in between: every step leaves things whole, and may find less.
-            while inbox:
-                try:
-                    record = inbox.popleft()
-                except IndexError:
-                    break
-                ledger.ended += 1
-                if self.closed:
-                    ledger.dropped[DropReason.ALREADY_SHUTDOWN] += 1
-                    continue
-                record.order = self.admitted
-                self.admitted += 1
-                queues[record.priority].append(record)
-                self.queued_bytes += record.length
-                ledger.queued += 1
-                if ledger.queued > self.capacity or self.queued_bytes + self.taken_bytes > self.max_bytes:
-                    self._evict()
-            if ledger.queued >= self.wake_at:
-                self.wake_at = NEVER
-                return True
-            return False
+        ledger, inbox = self._ledger, self._inbox
+        while inbox:
+            entry = inbox.popleft()
+            if type(entry) is tuple:
+                ledger.book(*entry)
+            else:
+                self._admit(entry)
+        if ledger.queued >= self.wake_at or self.queued_bytes >= self.wake_at_bytes:
+            self.wake_at = self.wake_at_bytes = NEVER
+            return True
+        return False
+
+    def _admit(self, record: SpanRecord) -> None:
+        ledger = self._ledger
+        ledger.ended += 1
+        if self.closed:
+            ledger.dropped[DropReason.ALREADY_SHUTDOWN] += 1
+            return
+        record.order = self.admitted
+        self.admitted += 1
+        self._queues[record.priority].append(record)
+        self.queued_bytes += record.length
+        ledger.queued += 1
+        if ledger.queued > self.capacity or self.queued_bytes + self.taken_bytes > self.max_bytes:
+            self._evict()
 
     def _evict(self) -> None:
         ledger = self._ledger
@@ -120,57 +139,66 @@ class Intake:
                 if self._evicted is not None:
                     self._evicted(oldest)
 
-    def take(self, most: int) -> list[SpanRecord]:
-        """Move up to ``most`` of the oldest records to the worker; their bytes stay counted until ``release``."""
-        ledger = self._ledger
-        with ledger.lock:
-            taken: list[SpanRecord] = []
-            while len(taken) < most and (occupied := [queue for queue in self._queues if queue]):
-                if len(occupied) == 1:
-                    (queue,) = occupied
-                    taken += [queue.popleft() for _ in range(min(most - len(taken), len(queue)))]
-                else:
-                    taken.append(min(occupied, key=_first_order).popleft())
-            self._moved(taken)
-            return taken
+    # -- the worker ----------------------------------------------------------------------------------------------
 
-    def _moved(self, taken: Sequence[SpanRecord]) -> None:
-        length = sum(record.length for record in taken)
+    def take(self, most: int, most_bytes: int = NEVER) -> list[SpanRecord]:
+        """Move up to ``most`` of the oldest records to the worker; their bytes stay counted until ``release``.
+
+        No more are taken once they are of ``most_bytes``.
+        """
+        taken: list[SpanRecord] = []
+        length = 0
+        with self._ledger:
+            while len(taken) < most and length < most_bytes:
+                occupied = [queue for queue in self._queues if queue]
+                if not occupied:
+                    break
+                queue = min(occupied, key=_first_order)
+                # Where there is only one, which is nearly always, nothing has to be compared.
+                for _ in range(most - len(taken) if len(occupied) == 1 else 1):
+                    if not queue or length >= most_bytes:
+                        break
+                    record = queue.popleft()
+                    taken.append(record)
+                    length += record.length
+            self._moved(len(taken), length)
+        return taken
+
+    def _moved(self, count: int, length: int) -> None:
         self.queued_bytes -= length
         self.taken_bytes += length
-        self._ledger.queued -= len(taken)
-        self._ledger.in_flight += len(taken)
-        self._ledger.submitted += len(taken)
+        self._ledger.queued -= count
+        self._ledger.in_flight += count
+        self._ledger.submitted += count
 
     def release(self, records: Sequence[SpanRecord]) -> None:
         """The worker is done with these records: their bytes are free."""
-        length = sum(record.length for record in records)
-        with self._ledger.lock:
+        length = sum([record.length for record in records])
+        with self._ledger:
             self.taken_bytes -= length
 
     @property
-    def being_swept_here(self) -> bool:
-        """Whether this thread is in the middle of ``offer``."""
-        return bool(self._sweeping._is_owned())
-
-    @property
     def oldest(self) -> int:
-        """The order of the oldest record that is queued, or of the next to be admitted; read with the lock held."""
-        return min((queue[0].order for queue in self._queues if queue), default=self.admitted)
+        """The order of the oldest record that is queued, or of the next to be admitted; read in the ledger."""
+        return min([queue[0].order for queue in self._queues if queue], default=self.admitted)
+
+    # -- either --------------------------------------------------------------------------------------------------
+
+    def settle_inbox(self) -> None:
+        """Count what has been offered up to now."""
+        self.look_again(patient=False)
 
     def close(self) -> bool:
         """Admit nothing from now on; whether this call did it."""
         self.settle_inbox()
-        with self._ledger.lock:
+        with self._ledger:
             first, self.closed = not self.closed, True
-            return first
+        return first
 
     def clear(self) -> None:
         """Let go of what is queued; the caller has booked it."""
-        with self._ledger.lock:
-            for queue in self._queues:
-                queue.clear()
-            self.queued_bytes = 0
+        with self._ledger:
+            self._empty()
 
     def restart(self) -> None:
         """In a forked child: what is queued is the parent's to send."""
@@ -184,60 +212,50 @@ def _first_order(queue: deque[SpanRecord]) -> int:
 class BatchIntake(Intake):
     """A queue of batches as a caller has put them together; full means that the oldest batch is dropped whole."""
 
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        max_batches: int,
-        max_bytes: int,
-        evicted: Callable[[SpanRecord], None] | None = None,
-    ) -> None:
+    def __init__(self, *, ledger: Ledger, max_batches: int, max_bytes: int, **how: Any) -> None:
         self._batches: deque[Sequence[SpanRecord]] = deque()
-        super().__init__(ledger=ledger, capacity=max_batches, max_bytes=max_bytes, evicted=evicted)
+        super().__init__(ledger=ledger, capacity=max_batches, max_bytes=max_bytes, **how)
 
-    def _forget(self) -> None:
-        super()._forget()
+    def _empty(self) -> None:
+        super()._empty()
         self._batches.clear()
 
-    def offer_batch(self, records: Sequence[SpanRecord]) -> bool:
-        """Queue a batch; whether the worker is to be woken."""
-        ledger = self._ledger
-        with ledger.lock:
-            ledger.ended += len(records)
-            if self.closed:
-                ledger.dropped[DropReason.ALREADY_SHUTDOWN] += len(records)
-                return False
-            self._batches.append(records)
-            self.queued_bytes += sum(record.length for record in records)
-            self.admitted += len(records)
-            ledger.queued += len(records)
-            while self._batches and (
-                len(self._batches) > self.capacity or self.queued_bytes + self.taken_bytes > self.max_bytes
-            ):
-                oldest = self._batches.popleft()
-                self.queued_bytes -= sum(record.length for record in oldest)
-                ledger.queued -= len(oldest)
-                ledger.dropped[DropReason.QUEUE_FULL] += len(oldest)
-                if self._evicted is not None:
-                    for record in oldest:
-                        self._evicted(record)
-            if ledger.queued >= self.wake_at:
-                self.wake_at = NEVER
-                return True
-            return False
+    def offer_batch(self, records: Sequence[SpanRecord]) -> None:
+        """Queue a batch."""
+        self._inbox.append(list(records))
+        self.look_again(patient=False)
 
-    def take(self, most: int) -> list[SpanRecord]:
+    def _admit(self, entry: Any) -> None:
+        ledger, count = self._ledger, len(entry)
+        ledger.ended += count
+        if self.closed:
+            ledger.dropped[DropReason.ALREADY_SHUTDOWN] += count
+            return
+        self._batches.append(entry)
+        length = sum([record.length for record in entry])
+        self.queued_bytes += length
+        self.admitted += count
+        ledger.queued += count
+        while self._batches and (
+            len(self._batches) > self.capacity or self.queued_bytes + self.taken_bytes > self.max_bytes
+        ):
+            oldest = self._batches.popleft()
+            count, length = len(oldest), sum([record.length for record in oldest])
+            self.queued_bytes -= length
+            ledger.queued -= count
+            ledger.dropped[DropReason.QUEUE_FULL] += count
+            if self._evicted is not None:
+                for record in oldest:
+                    self._evicted(record)
+
+    def take(self, most: int, most_bytes: int = NEVER) -> list[SpanRecord]:
         """Move the oldest batch to the worker, whole, whatever its size."""
-        with self._ledger.lock:
+        with self._ledger:
             taken = list(self._batches.popleft()) if self._batches else []
-            self._moved(taken)
-            return taken
+            length = sum([record.length for record in taken])
+            self._moved(len(taken), length)
+        return taken
 
     @property
     def oldest(self) -> int:
         return self.admitted - self._ledger.queued
-
-    def clear(self) -> None:
-        with self._ledger.lock:
-            super().clear()
-            self._batches.clear()

@@ -1,16 +1,28 @@
 """The account of every span: ended, then unsampled, queued, in flight, exported, summarized or dropped for a reason.
 
 Owns the counts and the one lock of a pipeline, which also guards the intake's queue: a span moves and is counted in the
-same step, so the account balances at every reading and not only at rest. Called by application threads (a span ended)
-and by the worker (what became of it). The rule: nobody holds the lock while calling anything that may block.
+same step, so the account balances at every reading and not only at rest. Changed by whoever holds the lock: the thread
+that sweeps the intake's inbox, and the worker. The rule: nobody holds the lock while calling anything that may block.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
+from types import TracebackType
 
 from otel_shed.native import allocate_rlock
 from otel_shed.outcome import LOST_IN_EXPORT, DropReason, Outcome
+
+
+class Fate(Enum):
+    """What, besides being queued or dropped, a span can come to when it ends."""
+
+    UNSAMPLED = "unsampled"
+    SUMMARIZED = "summarized"
+    # It goes on, though it would have been shed if this were not only observing; counted beside the account.
+    WOULD_HAVE_SHED = "would_have_shed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +41,16 @@ class Account:
     exports_succeeded: int = 0
     would_have_shed: int = 0
 
-    @property
-    def lost_in_export(self) -> int:
-        """Spans that were lost and not shed by choice."""
-        return sum(count for reason, count in self.dropped.items() if reason in LOST_IN_EXPORT)
-
 
 class Ledger:
-    """The counts of one pipeline; read them with the lock held, or take ``account()``."""
+    """The counts of one pipeline: enter it (``with ledger:``) to read or change them, or take ``account()``.
+
+    ``left`` is called whenever a thread has left it: others may have put something into the intake's inbox meanwhile,
+    and gone on, and so may a signal handler or a finalizer on the same thread, which must find the counts as they are.
+    """
 
     def __init__(self) -> None:
+        self.left: Callable[[], None] = _nothing
         self.restart()
 
     def restart(self) -> None:
@@ -54,29 +66,36 @@ class Ledger:
         self.dropped: dict[DropReason, int] = dict.fromkeys(DropReason, 0)
         self.exports_attempted = 0
         self.exports_succeeded = 0
-        self.abandoned = False
         self.would_have_shed = 0
+        self.abandoned = False
 
-    def end_unsampled(self) -> None:
-        with self.lock:
-            self.ended += 1
-            self.unsampled += 1
+    def __enter__(self) -> Ledger:
+        self.lock.acquire()
+        return self
 
-    def end_dropped(self, reason: DropReason, count: int = 1) -> None:
-        """Spans that ended and were dropped at once."""
-        with self.lock:
-            self.ended += count
-            self.dropped[reason] += count
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.lock.release()
+        self.left()
 
-    def end_summarized(self) -> None:
-        with self.lock:
-            self.ended += 1
-            self.summarized += 1
+    @property
+    def is_held_here(self) -> bool:
+        """Whether this thread is in the middle of it."""
+        return bool(self.lock._is_owned())
 
-    def note_would_have_shed(self) -> None:
-        """A span goes on that would have been shed, if this were not only observing."""
-        with self.lock:
-            self.would_have_shed += 1
+    def book(self, fate: Fate | DropReason, count: int) -> None:
+        """Spans that ended and go no further; to be called with the ledger entered."""
+        if isinstance(fate, DropReason):
+            self.dropped[fate] += count
+        elif fate is Fate.UNSAMPLED:
+            self.unsampled += count
+        elif fate is Fate.SUMMARIZED:
+            self.summarized += count
+        else:
+            self.would_have_shed += count
+            return
+        self.ended += count
 
     def settle(self, count: int, outcome: Outcome) -> None:
         """Book what became of ``count`` spans in flight.
@@ -87,9 +106,9 @@ class Ledger:
         rejected = max(0, min(outcome.rejected, count - accepted))
         failed = count - accepted - rejected
         reason = outcome.reason or DropReason.EXPORTER_ERROR
-        with self.lock:
+        with self:
             self.exports_attempted += 1
-            self.exports_succeeded += not failed
+            self.exports_succeeded += 0 if failed else 1
             self.exported += accepted
             if self.abandoned:
                 self.dropped[DropReason.SHUTDOWN] -= accepted
@@ -100,18 +119,19 @@ class Ledger:
 
     def abandon(self) -> None:
         """Shutdown gives up: whatever is queued or in flight is booked as lost."""
-        with self.lock:
+        with self:
             self.dropped[DropReason.SHUTDOWN] += self.queued + self.in_flight
             self.queued = self.in_flight = 0
             self.abandoned = True
 
     def lost_in_export(self) -> int:
-        with self.lock:
-            return sum(self.dropped[reason] for reason in LOST_IN_EXPORT)
+        """Spans that were lost, not shed by choice."""
+        with self:
+            return sum([self.dropped[reason] for reason in LOST_IN_EXPORT])
 
     def account(self) -> Account:
         """A consistent reading."""
-        with self.lock:
+        with self:
             return Account(
                 ended=self.ended,
                 unsampled=self.unsampled,
@@ -125,3 +145,7 @@ class Ledger:
                 exports_succeeded=self.exports_succeeded,
                 would_have_shed=self.would_have_shed,
             )
+
+
+def _nothing() -> None:
+    """Until an intake has something to look for."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 
@@ -37,6 +38,7 @@ class Pipeline:
         sender: Sender,
         max_queue_size: int,
         max_held_bytes: int,
+        max_request_bytes: int,
         max_export_batch_size: int,
         linger: float,
         interval: float,
@@ -52,10 +54,16 @@ class Pipeline:
         each span that the full queue lets go (see Intake), ``look`` is called at each turn of the worker (see Worker).
         """
         self.ledger = Ledger()
+        how: dict[str, Any] = {
+            "ledger": self.ledger,
+            "max_bytes": max_held_bytes,
+            "evicted": evicted,
+            "wake": self._wake,
+        }
         self.intake = (
-            Intake(ledger=self.ledger, capacity=max_queue_size, max_bytes=max_held_bytes, evicted=evicted)
+            Intake(capacity=max_queue_size, **how)
             if max_batches is None
-            else BatchIntake(ledger=self.ledger, max_batches=max_batches, max_bytes=max_held_bytes, evicted=evicted)
+            else BatchIntake(max_batches=max_batches, **how)
         )
         self.sender = sender
         self._max_held_bytes = max_held_bytes
@@ -67,6 +75,8 @@ class Pipeline:
             ledger=self.ledger,
             sender=sender,
             batch_size=max_export_batch_size,
+            # What is queued must not reach the bound because it waits for its batch to be full.
+            batch_bytes=min(max_request_bytes, max_held_bytes // 2),
             linger=linger,
             interval=interval,
             clock=clock,
@@ -78,6 +88,7 @@ class Pipeline:
     def _prepare(self) -> None:
         self.worker_thread: WorkerThread | None = None
         self._starting = allocate_rlock()
+        self._is_starting = False
         self._shut_down = Signal()
         self._exporter_closed = False
         self.shutdown_was_lossy = False
@@ -88,33 +99,30 @@ class Pipeline:
         self, span: ReadableSpan, priority: Priority = Priority.NORMAL, attribute_length: int | None = None
     ) -> None:
         """Take a span that has ended and is to be exported, its attributes' values cut to so many characters."""
-        if (record := self._encode(span, priority, attribute_length)) is not None and self.intake.offer(record):
-            self._wake()
+        if (record := self._encode(span, priority, attribute_length)) is not None:
+            self.intake.offer(record)
 
     def admit_batch(self, spans: Iterable[tuple[ReadableSpan, Priority, int | None]]) -> None:
         """Take a batch of such spans; it stays together where the intake queues batches."""
         records = [
             record for span, priority, length in spans if (record := self._encode(span, priority, length)) is not None
         ]
-        if isinstance(self.intake, BatchIntake):
-            wake = bool(records) and self.intake.offer_batch(records)
-        else:
-            wake = False
+        if not isinstance(self.intake, BatchIntake):
             for record in records:
-                wake = self.intake.offer(record) or wake
-        if wake:
-            self._wake()
+                self.intake.offer(record)
+        elif records:
+            self.intake.offer_batch(records)
 
     def _encode(self, span: ReadableSpan, priority: Priority, attribute_length: int | None) -> SpanRecord | None:
         try:
             record = self.sender.record(span, attribute_length)
             record.priority = priority
         except Exception as error:  # EncodeError, or a fault of ours: neither is the application's to see
-            self.ledger.end_dropped(DropReason.ENCODE_FAILED)
+            self.intake.book(DropReason.ENCODE_FAILED)
             self._log.warning("encode", "a span could not be encoded and was dropped: %r", error)
             return None
         if record.length > self._max_held_bytes or not self.sender.fits(record):
-            self.ledger.end_dropped(DropReason.TOO_LARGE)
+            self.intake.book(DropReason.TOO_LARGE)
             self._log.warning(
                 "too_large", "span %r of %d bytes is too large and was dropped", record.name, record.length
             )
@@ -137,15 +145,19 @@ class Pipeline:
     def _ensure_worker(self) -> bool:
         """Whether a thread is at work; it is started with the first span, so that a process may fork before."""
         with self._starting:
-            if self.worker_thread is not None and self.worker_thread.is_alive():
+            if self._is_starting or (self.worker_thread is not None and self.worker_thread.is_alive()):
+                # Where it is being started on this very thread, a signal handler has come in between.
                 return True
             if self._worker.finished.is_set():
                 return False
+            self._is_starting = True
             try:
                 self.worker_thread = start_thread(name="otel-shed-worker", target=self._run)
             except RuntimeError:  # the interpreter is shutting down, or there are no threads left
                 self.intake.wake_at = 1
                 return False
+            finally:
+                self._is_starting = False
             lifecycle.flush_at_end_of_child(self)
             return True
 
@@ -160,7 +172,7 @@ class Pipeline:
         if self.on_worker_thread:  # an exporter that flushes its own provider would wait for itself
             return False
         if self.intake.closed:
-            return self._shut_down.wait(timeout) and not self.shutdown_was_lossy
+            return self._shut_down.wait(timeout) and not self._worker.lost_since_told()
         flush = self._worker.request_flush(timeout)
         if not self._ensure_worker():
             self._worker.turn()
@@ -170,6 +182,7 @@ class Pipeline:
     def shutdown(self, timeout: float) -> None:
         """Deliver what is held, give up after the grace without progress or at ``timeout`` seconds, close."""
         deadline = self._clock() + timeout
+        lost_before = self.ledger.lost_in_export()
         if not self.intake.close():
             # Somebody else is at it, or it is done: the exporter is shut down exactly once.
             if not self.on_worker_thread:
@@ -187,10 +200,10 @@ class Pipeline:
         # Read after giving up: until then a batch may still have come to its end.
         left = self.account().dropped.get(DropReason.SHUTDOWN, 0)
         self._close_exporter(deadline)
-        self.shutdown_was_lossy = left > 0
+        self.shutdown_was_lossy = self.ledger.lost_in_export() > lost_before
         self._shut_down.set()
         if left:
-            _logger.warning("shutdown left %d spans behind that the exporter did not take in time", left)
+            self._log.warning("shutdown", "shutdown left %d spans behind that the exporter did not take in time", left)
 
     def _await_drain(self, deadline: float) -> None:
         began = self._clock()
@@ -245,7 +258,7 @@ class Pipeline:
         """Begin anew: locks, thread and sockets are the parent's, and so are the spans that it held."""
         with_parent = self.ledger.queued + self.ledger.in_flight
         self.ledger.restart()
-        self.ledger.end_dropped(DropReason.FORK, with_parent)
+        self.intake.book(DropReason.FORK, with_parent)
         self.intake.restart()
         self._worker.restart()
         self.sender.after_fork_in_child()
@@ -259,8 +272,8 @@ class Pipeline:
             self.shutdown(self._grace)
 
     def can_wait_here(self) -> bool:
-        """Not where this thread holds the ledger's lock or sweeps the intake: the worker would wait for it."""
-        return not (self.ledger.lock._is_owned() or self.intake.being_swept_here)
+        """Not where this thread is in the ledger, for which the worker would wait, or is about to start the worker."""
+        return not (self.ledger.is_held_here or self._is_starting)
 
     def deliver_before_signal(self) -> None:
         """Deliver what is held, within the grace, before the signal ends the process."""

@@ -25,6 +25,9 @@ from otel_shed.otlp.request import request_size, split_by_size
 from otel_shed.outcome import DropReason, Outcome
 from otel_shed.record import SpanRecord
 
+# Bytes of tags and lengths around a span in a request: three messages' tags, each with a length of at most 10 bytes.
+_MOST_FRAMING = 40
+
 
 class Sender(Protocol):
     """Sends batches, and knows what a record for it has to carry."""
@@ -69,9 +72,12 @@ class OTLPSender:
         self.record: Encoder = encode_span
 
     def fits(self, record: SpanRecord) -> bool:
+        group = record.group
+        around = len(group.resource) + len(group.scope) if group is not None else 0
+        # Tags and lengths take less than that; so the exact size is worked out only near the limit.
         return (
-            # The resource and the scope seldom reach a quarter of a request: the exact size is worked out only near it.
-            record.length < self._max_request_bytes // 2 or request_size(record) <= self._max_request_bytes
+            record.length + around + _MOST_FRAMING <= self._max_request_bytes
+            or request_size(record) <= self._max_request_bytes
         )
 
     def split(self, records: Sequence[SpanRecord]) -> list[list[SpanRecord]]:

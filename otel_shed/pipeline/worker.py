@@ -33,13 +33,17 @@ _LOSS_IN_WORDS = {
 }
 
 
+# Lost by the thread that ended them; all other losses come to light in the order in which spans are exported.
+_LOST_AT_END = (DropReason.TOO_LARGE, DropReason.ENCODE_FAILED, DropReason.ALREADY_SHUTDOWN)
+
+
 class Flush:
     """A barrier: everything admitted before it has left the pipeline, one way or another."""
 
-    def __init__(self, *, target: int, deadline: float, lost_before: int) -> None:
+    def __init__(self, *, target: int, deadline: float, lost_at_end: int) -> None:
         self.target = target
         self.deadline = deadline
-        self.lost_before = lost_before
+        self.lost_at_end = lost_at_end
         self.delivered = False
         self.done = Signal()
 
@@ -54,12 +58,15 @@ class Worker:
         ledger: Ledger,
         sender: Sender,
         batch_size: int,
+        batch_bytes: int,
         linger: float,
         interval: float,
         clock: Callable[[], float],
         look: Callable[[float], float | None] | None = None,
     ) -> None:
-        """``linger``: seconds for which a batch that is not full waits for more spans.
+        """A batch is full with ``batch_size`` spans or ``batch_bytes`` bytes.
+
+        ``linger``: seconds for which a batch that is not full waits for more spans.
 
         ``interval``: seconds; an export that takes more than three of them is a sign that the exporter hangs.
 
@@ -70,6 +77,7 @@ class Worker:
         self._ledger = ledger
         self._sender = sender
         self._batch_size = batch_size
+        self._batch_bytes = batch_bytes
         self._linger = linger
         self._interval = interval
         self._clock = clock
@@ -82,7 +90,7 @@ class Worker:
         self._alarm: Lock = allocate_lock()
         self._alarm.acquire()
         self._flushes: list[Flush] = []
-        self._reported_lost = self._ledger.lost_in_export()
+        self._reported_at_end, self._reported_in_export = self._losses()
         self._due: float | None = None
         self.finished = Signal()
         self.last_turn = self._clock()
@@ -101,13 +109,32 @@ class Worker:
     def request_flush(self, timeout: float) -> Flush:
         """Ask for a barrier after everything that has been offered so far."""
         self._intake.settle_inbox()
-        with self._ledger.lock:
-            flush = Flush(
-                target=self._intake.admitted, deadline=self._clock() + timeout, lost_before=self._reported_lost
-            )
+        with self._ledger:
+            lost_at_end, _ = self._losses()
+            flush = Flush(target=self._intake.admitted, deadline=self._clock() + timeout, lost_at_end=lost_at_end)
             self._flushes.append(flush)
         self.wake()
         return flush
+
+    def lost_since_told(self, lost_at_end: int | None = None) -> bool:
+        """Whether spans were lost that no flush has told of yet; this call tells of them.
+
+        ``lost_at_end``: how many of those that were lost as they ended count; all if None.
+        """
+        with self._ledger:
+            at_end, in_export = self._losses()
+            if lost_at_end is not None:
+                at_end = lost_at_end
+            news = at_end > self._reported_at_end or in_export > self._reported_in_export
+            self._reported_at_end = max(self._reported_at_end, at_end)
+            self._reported_in_export = max(self._reported_in_export, in_export)
+            return news
+
+    def _losses(self) -> tuple[int, int]:
+        """Spans lost as they ended, and spans lost in export."""
+        with self._ledger:
+            at_end = sum([self._ledger.dropped[reason] for reason in _LOST_AT_END])
+            return at_end, self._ledger.lost_in_export() - at_end
 
     # -- the worker thread ---------------------------------------------------------------------------------------
 
@@ -117,10 +144,11 @@ class Worker:
         while True:
             try:
                 pause = self.turn()
-            except Exception as error:  # a fault of ours: the spans in hand are lost and counted, the next ones are not
+            except BaseException as error:  # a fault: the spans in hand are lost and counted, the next ones are not
                 self._log.warning("worker", "fault in the worker: %s: %s", type(error).__name__, error, exc_info=True)
                 pause = _PAUSE_AFTER_FAULT_SECONDS
             if self.finished.is_set():
+                self.thread_id = None  # the next thread may get the same one
                 return
             self._alarm.acquire(timeout=-1 if pause is None else min(pause, TIMEOUT_MAX))
 
@@ -137,7 +165,7 @@ class Worker:
 
     def _passed(self) -> list[Flush]:
         """The barriers that nothing queued stands before any more; nothing is in flight when this is asked."""
-        with self._ledger.lock:
+        with self._ledger:
             passed = [flush for flush in self._flushes if self._intake.oldest >= flush.target]
             self._flushes = [flush for flush in self._flushes if flush not in passed]
             return passed
@@ -146,19 +174,21 @@ class Worker:
         """The batch that is due, or none and how long to wait for one."""
         self._intake.settle_inbox()
         now = self._clock()
-        with self._ledger.lock:
+        with self._ledger:
             queued = 0 if self._ledger.abandoned else self._ledger.queued
             if queued == 0:
                 self._due = None
             elif self._due is None:
                 self._due = now + self._linger
             urgent = self._intake.closed or bool(self._flushes)
-            if queued and (urgent or queued >= self._batch_size or (self._due is not None and now >= self._due)):
+            full = queued >= self._batch_size or self._intake.queued_bytes >= self._batch_bytes
+            if queued and (urgent or full or (self._due is not None and now >= self._due)):
                 # Nobody needs to wake us while we are at it: the queue is looked at again before we wait.
-                self._intake.wake_at = NEVER
+                self._intake.wake_at = self._intake.wake_at_bytes = NEVER
                 self._due = None
-                return self._intake.take(self._batch_size), None
+                return self._intake.take(self._batch_size, self._batch_bytes), None
             self._intake.wake_at = 1 if self._due is None else self._batch_size
+            self._intake.wake_at_bytes = self._batch_bytes
             if self._intake.closed and not self._flushes:
                 self.finished.set()
             if self._flushes:  # asked for since the last look
@@ -177,14 +207,11 @@ class Worker:
         if (left := flush.deadline - self._clock()) > 0:
             try:
                 delivered = self._sender.flush(left)
-            except Exception as error:
+            except BaseException as error:  # an exporter's sys.exit() is not for this thread to carry out
                 delivered = False
                 self._log.warning("flush", "the exporter's force_flush failed: %s: %s", type(error).__name__, error)
-        with self._ledger.lock:
-            lost = self._ledger.lost_in_export()
-            flush.delivered = delivered and lost == flush.lost_before
-            # A loss fails the one flush that follows it; the counts keep it for good.
-            self._reported_lost = max(self._reported_lost, lost)
+        # A loss fails the one flush that follows it; the counts keep it for good.
+        flush.delivered = not self.lost_since_told(flush.lost_at_end) and delivered
         flush.done.set()
 
     def _export(self, batch: Sequence[SpanRecord]) -> None:
@@ -192,9 +219,9 @@ class Worker:
         try:
             for piece in self._sender.split(batch):
                 outcome = self._sender.send(piece)
-                self._settle(piece, outcome)
                 del remaining[: len(piece)]
-        except Exception:
+                self._settle(piece, outcome)
+        except BaseException:
             self._settle(remaining, Outcome(accepted=0, reason=DropReason.EXPORTER_ERROR, message="internal fault"))
             raise
 

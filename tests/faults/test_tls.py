@@ -137,13 +137,7 @@ def test_a_client_without_a_certificate_that_the_server_trusts(
     refused(receiver, protocol, server.authority, **options)
 
 
-@pytest.mark.parametrize(
-    "protocol",
-    [
-        GRPC,
-        pytest.param(HTTP, marks=pytest.mark.xfail(reason="the files are read once, not with each connection")),
-    ],
-)
+@PROTOCOLS
 def test_a_replaced_certificate_is_used_with_the_next_connection(
     serve: Serve, server: Files, stranger: Authority, tmp_path: Path, protocol: str
 ) -> None:

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from otel_shed.outcome import DropReason, Outcome
 from otel_shed.pipeline.intake import NEVER, BatchIntake, Intake
-from otel_shed.pipeline.ledger import Ledger
+from otel_shed.pipeline.ledger import Fate, Ledger
 from otel_shed.record import Priority, SpanRecord
 
 
@@ -82,10 +82,60 @@ def test_closed_counts_what_still_ends() -> None:
 
 def test_asks_for_a_wake_up_once() -> None:
     """The span that fills a batch wakes the worker; the following ones do not, until the worker has looked."""
-    intake, _ = make_intake()
+    woken: list[int] = []
+    ledger = Ledger()
+    intake = Intake(ledger=ledger, capacity=8, max_bytes=10_000, wake=lambda: woken.append(ledger.queued))
     intake.wake_at = 3
-    assert [intake.offer(record(number)) for number in range(5)] == [False, False, True, False, False]
+    for number in range(5):
+        intake.offer(record(number))
+    assert woken == [3]
     assert intake.wake_at == NEVER
+
+
+def test_asks_for_a_wake_up_by_bytes_too() -> None:
+    """Few large spans wake the worker as many small ones do."""
+    woken: list[int] = []
+    ledger = Ledger()
+    intake = Intake(ledger=ledger, capacity=100, max_bytes=10_000, wake=lambda: woken.append(ledger.queued))
+    intake.wake_at, intake.wake_at_bytes = 50, 1_000
+    for number in range(5):
+        intake.offer(record(number, 400))
+    assert woken == [3]
+
+
+def test_takes_no_more_bytes_than_asked_for() -> None:
+    """A batch ends with the record that fills it."""
+    intake, _ = make_intake(capacity=20)
+    for number in range(10):
+        intake.offer(record(number, 100))
+    assert len(intake.take(10, 250)) == 3
+    assert len(intake.take(10, 100)) == 1
+
+
+def test_a_span_that_ends_in_the_middle_of_a_step_waits_for_its_end() -> None:
+    """A signal handler or finalizer that ends spans while this thread is in the ledger changes nothing under it."""
+    intake, ledger = make_intake(capacity=20)
+    with ledger:
+        before = (ledger.ended, ledger.queued, intake.queued_bytes)
+        intake.offer(record(1))
+        intake.book(Fate.UNSAMPLED)
+        assert (ledger.ended, ledger.queued, intake.queued_bytes) == before
+    assert (ledger.ended, ledger.queued, ledger.unsampled) == (2, 1, 1)
+
+
+def test_what_comes_while_another_thread_is_in_the_ledger_is_not_left_behind() -> None:
+    """Whoever leaves the ledger sweeps what others have put into the inbox meanwhile, and wakes the worker for it."""
+    woken = threading.Event()
+    ledger = Ledger()
+    intake = Intake(ledger=ledger, capacity=20, max_bytes=10_000, wake=woken.set)
+    with ledger:
+        other = threading.Thread(target=intake.offer, args=(record(1),))
+        other.start()
+        other.join(10)
+        assert not other.is_alive()
+        assert ledger.queued == 0
+    assert ledger.queued == 1
+    assert woken.is_set()
 
 
 def test_batches_are_dropped_whole() -> None:

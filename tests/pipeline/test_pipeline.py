@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
+from otel_shed.native import WorkerThread, start_thread
 from otel_shed.outcome import DropReason, Outcome
 from otel_shed.pipeline import lifecycle
 from otel_shed.pipeline.pipeline import Pipeline
-from otel_shed.record import SpanRecord
+from otel_shed.record import Priority, SpanRecord
 from otel_shed.stats import read_stats
 from tests.conftest import ended_span
 from tests.pipeline.scripted_sender import ScriptedSender
@@ -22,6 +23,7 @@ def make_pipeline(sender: ScriptedSender, **changes: object) -> Pipeline:
     settings: dict[str, object] = {
         "max_queue_size": 100,
         "max_held_bytes": 1_000_000,
+        "max_request_bytes": 100_000,
         "max_export_batch_size": 4,
         "linger": 60.0,
         "interval": 60.0,
@@ -235,7 +237,7 @@ def test_never_two_export_calls_at_once() -> None:
 def test_a_span_that_ends_inside_on_end_does_not_deadlock() -> None:
     """A signal handler or finalizer that ends a span on a thread that holds the lock gets through."""
     pipeline = make_pipeline(ScriptedSender())
-    with pipeline.ledger.lock:
+    with pipeline.ledger:
         pipeline.admit(ended_span())
     assert pipeline.ledger.queued == 1
 
@@ -316,6 +318,85 @@ def test_the_end_of_the_process_delivers_what_nobody_shut_down() -> None:
     assert read_stats([pipeline]).exported == 1
     pipeline.end_of_process()
     assert sender.calls.count("shutdown") == 1
+
+
+def test_a_reading_that_sweeps_the_inbox_wakes_the_worker() -> None:
+    """Whoever counts a span that has just ended also sees to it that it is exported."""
+    pipeline = make_pipeline(ScriptedSender(), linger=0.001)
+    pipeline.intake._inbox.append(pipeline.sender.record(ended_span()))  # as if its thread had been stopped just there
+    assert read_stats([pipeline]).queued == 1
+    deadline = time.monotonic() + 10
+    while not pipeline._worker.last_outcome and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert read_stats([pipeline]).exported == 1
+
+
+class RaisingHandler(logging.Handler):
+    """A handler of the application's that is broken."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise RuntimeError("no log today")
+
+
+def test_a_logging_handler_that_raises_changes_nothing() -> None:
+    """Neither the application nor the worker hears of it, and nothing is counted twice."""
+    logger = logging.getLogger("otel_shed")
+    handler = RaisingHandler()
+    logger.addHandler(handler)
+    try:
+        sender = ScriptedSender([Outcome(accepted=0, reason=DropReason.NOT_RETRYABLE)])
+        sender.limit = 1_000
+        pipeline = make_pipeline(sender, max_batches=3)
+        pipeline.admit_batch([(ended_span(name), Priority.NORMAL, None) for name in ("one:10", "big:2000", "bad")])
+        assert not pipeline.flush(10.0)
+        pipeline.admit_batch([(ended_span("two:10"), Priority.NORMAL, None)])
+        assert pipeline.flush(10.0)
+        stats = read_stats([pipeline])
+    finally:
+        logger.removeHandler(handler)
+    assert (stats.ended, stats.exported) == (4, 1)
+    assert stats.dropped == {"too_large": 1, "encode_failed": 1, "not_retryable": 1}
+
+
+def test_a_signal_handler_that_flushes_while_the_worker_is_being_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pipeline has one worker, whatever comes in between while its thread starts."""
+    pipeline = make_pipeline(ScriptedSender())
+    started: list[str] = []
+
+    def start(*, name: str, target: Callable[[], None]) -> WorkerThread:
+        started.append(name)
+        assert not pipeline.can_wait_here()
+        pipeline.flush(0.01)  # what a handler would do at this very moment
+        return start_thread(name=name, target=target)
+
+    monkeypatch.setattr("otel_shed.pipeline.pipeline.start_thread", start)
+    pipeline.admit(ended_span())
+    assert started == ["otel-shed-worker"]
+    monkeypatch.undo()
+    assert pipeline.flush(10.0)
+
+
+def test_flush_after_shutdown_tells_the_truth() -> None:
+    """After shutdown a flush is True from any thread, until a span ends that is lost."""
+    pipeline = make_pipeline(ScriptedSender())
+    pipeline.admit(ended_span())
+    pipeline.shutdown(10.0)
+    answers: list[bool] = []
+    for _ in range(5):
+        thread = threading.Thread(target=lambda: answers.append(pipeline.flush(10.0)))
+        thread.start()
+        thread.join()
+    assert answers == [True] * 5
+    pipeline.admit(ended_span())
+    assert not pipeline.flush(10.0)
+
+
+def test_a_loss_while_shutdown_drains_makes_it_lossy() -> None:
+    """What the collector refuses in the drain is lost as much as what was left behind."""
+    pipeline = make_pipeline(ScriptedSender([Outcome(accepted=0, reason=DropReason.NOT_RETRYABLE)]))
+    pipeline.admit(ended_span())
+    pipeline.shutdown(10.0)
+    assert read_stats([pipeline]).shutdown_was_lossy
 
 
 def test_an_idle_pipeline_does_not_wake_up() -> None:

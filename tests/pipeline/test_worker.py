@@ -21,13 +21,15 @@ class Bench:
     def __init__(self, clock: FakeClock, *, batch_size: int = 4, linger: float = 5.0) -> None:
         self.clock = clock
         self.ledger = Ledger()
-        self.intake = Intake(ledger=self.ledger, capacity=100, max_bytes=10_000)
+        self.wakes = 0
+        self.intake = Intake(ledger=self.ledger, capacity=100, max_bytes=10_000, wake=self.woken)
         self.sender = ScriptedSender()
         self.worker = Worker(
             intake=self.intake,
             ledger=self.ledger,
             sender=self.sender,
             batch_size=batch_size,
+            batch_bytes=5_000,
             linger=linger,
             interval=5.0,
             clock=clock,
@@ -36,11 +38,14 @@ class Bench:
 
     def end(self, count: int) -> bool:
         """End so many spans; whether the worker was to be woken."""
-        woken = False
+        before = self.wakes
         for _ in range(count):
-            woken = self.intake.offer(record(self.number)) or woken
+            self.intake.offer(record(self.number))
             self.number += 1
-        return woken
+        return self.wakes > before
+
+    def woken(self) -> None:
+        self.wakes += 1
 
     @property
     def sent(self) -> list[int]:
@@ -75,6 +80,18 @@ def test_a_span_waits_no_longer_than_the_schedule_delay(bench: Bench) -> None:
     assert bench.worker.turn() == pytest.approx(2.0)
     assert bench.sent == []
     bench.clock.advance(2.0)
+    bench.worker.turn()
+    assert bench.sent == [2]
+
+
+def test_a_batch_is_full_by_bytes_too(bench: Bench) -> None:
+    """Large spans do not wait for their number to be reached: what is held must not fill up meanwhile."""
+    bench.worker.turn()
+    bench.intake.offer(record(1, 3_000))
+    bench.worker.turn()
+    assert bench.sent == []
+    bench.intake.offer(record(2, 3_000))
+    assert bench.wakes == 2
     bench.worker.turn()
     assert bench.sent == [2]
 
@@ -156,6 +173,17 @@ def test_a_loss_fails_one_flush(bench: Bench) -> None:
     second = bench.worker.request_flush(10.0)
     bench.worker.turn()
     assert (first.delivered, second.delivered) == (False, True)
+
+
+def test_what_is_lost_later_does_not_fail_an_earlier_flush(bench: Bench) -> None:
+    """A span that is dropped as it ends after the call is the next flush's to tell of."""
+    bench.end(1)
+    first = bench.worker.request_flush(10.0)
+    bench.intake.book(DropReason.TOO_LARGE)
+    bench.worker.turn()
+    second = bench.worker.request_flush(10.0)
+    bench.worker.turn()
+    assert (first.delivered, second.delivered) == (True, False)
 
 
 def test_what_the_queue_dropped_does_not_fail_a_flush(bench: Bench) -> None:

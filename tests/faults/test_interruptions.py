@@ -1,0 +1,66 @@
+"""Signal handlers that end spans, hundreds of times a second, in the middle of everything: the account stays exact."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+import pytest
+
+from otel_shed import SheddingSpanExporter, SheddingSpanProcessor
+from otel_shed.testing.exporters import RecordingExporter
+from tests.conftest import ended_span
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers on this platform")
+@pytest.mark.parametrize("face", ["processor", "exporter"])
+def test_every_span_is_counted_once(face: str) -> None:
+    """Spans that end in a handler, on a thread that is in the middle of ending one, are each counted, and once."""
+    span, ended = ended_span(), 0
+    processor = SheddingSpanProcessor(RecordingExporter(), max_queue_size=64, max_export_batch_size=32)
+    exporter = SheddingSpanExporter(RecordingExporter(), max_batches=4)
+    stats = processor.stats if face == "processor" else exporter.stats
+    end: Callable[[], object] = (
+        (lambda: processor.on_end(span)) if face == "processor" else (lambda: exporter.export([span]))
+    )
+    unbalanced: list[int] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            if stats().unaccounted:
+                unbalanced.append(stats().unaccounted)
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        nonlocal ended
+        ended += 1
+        end()
+
+    watcher = threading.Thread(target=watch)
+    interval, handler = sys.getswitchinterval(), signal.signal(signal.SIGALRM, interrupt)
+    sys.setswitchinterval(1e-5)
+    watcher.start()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+        mine, until = 0, time.monotonic() + 1.5
+        while time.monotonic() < until:
+            mine += 1
+            end()
+            if mine % 50 == 0 and stats().unaccounted:
+                unbalanced.append(stats().unaccounted)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        over.set()
+        watcher.join()
+        signal.signal(signal.SIGALRM, handler)
+        sys.setswitchinterval(interval)
+    assert ended > 100
+    assert stats().ended == mine + ended
+    assert unbalanced == []
+    processor.shutdown()
+    exporter.shutdown()
+    assert stats().unaccounted == 0
