@@ -95,6 +95,7 @@ class GRPCTransport:
         self._inside = Mutex()  # held by the sending thread while it is in gRPC, and by a fork
         self._entrance = Mutex()  # held by a fork that wants in next: a lock alone is not fair
         self._held_for_fork: list[Mutex] = []
+        self._interruptions = 0  # of the request in hand: each fork waits twice as long, or it would never get through
         self._closed_by_fork: grpc.Channel | None = None
         self._cancelled = False
 
@@ -108,6 +109,7 @@ class GRPCTransport:
             finally:
                 self._inside.release()
             if attempt.accepted or not self._interrupted_by_fork() or self._clock() >= deadline:
+                self._interruptions = 0
                 return attempt
 
     def _interrupted_by_fork(self) -> bool:
@@ -186,8 +188,9 @@ class GRPCTransport:
         """Have no call inside gRPC; one that lasts is interrupted, and made again once the fork is done."""
         # With a limit: a signal handler may fork on the sending thread itself, in the middle of its entering.
         self._held_for_fork = [self._entrance] if self._entrance.acquire(_FORK_LIMIT) else []
-        inside = self._inside.acquire(_FORK_PATIENCE)
+        inside = self._inside.acquire(min(_FORK_PATIENCE * 2**self._interruptions, _FORK_LIMIT))
         if not inside:
+            self._interruptions += 1
             self._closed_by_fork = self._channel
             self._interrupt()
             inside = self._inside.acquire(_FORK_LIMIT)
