@@ -16,11 +16,13 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from otel_shed.config import ShedConfig
+from otel_shed.control.priority import Classifier, rules_from_settings
 from otel_shed.metrics import observe_pipeline
 from otel_shed.otlp.exporter import OTLPSpanExporter
 from otel_shed.pipeline import lifecycle
 from otel_shed.pipeline.pipeline import Pipeline
 from otel_shed.pipeline.sender import OTLPSender, Sender, SpanExporterSender
+from otel_shed.record import Priority
 from otel_shed.sampler import AdaptiveSampler
 from otel_shed.stats import Stats, read_stats
 
@@ -54,6 +56,22 @@ class Assembly:
         self.config = config
         self._meter_provider = meter_provider
         self._clock = clock
+        self.classifier = Classifier(
+            attributes=config.priority_attributes,
+            rules=rules_from_settings(
+                {
+                    Priority.LOW: config.low_priority_names,
+                    Priority.HIGH: config.high_priority_names,
+                    Priority.CRITICAL: config.critical_priority_names,
+                },
+                {
+                    Priority.LOW: config.low_priority_kinds,
+                    Priority.HIGH: config.high_priority_kinds,
+                    Priority.CRITICAL: config.critical_priority_kinds,
+                },
+            ),
+            clock=clock,
+        )
         self._lock = threading.Lock()
         self._pipelines: list[weakref.ref[Pipeline]] = []
         self._samplers: list[AdaptiveSampler] = []

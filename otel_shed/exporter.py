@@ -19,9 +19,9 @@ from otel_shed.assembly import Assembly, stock_exporter
 from otel_shed.config import ShedConfig
 from otel_shed.log_limit import LogLimit
 from otel_shed.otlp.exporter import OTLPSpanExporter
+from otel_shed.otlp.proof import attributes_of
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import Fate
-from otel_shed.record import Priority
 from otel_shed.stats import Stats, read_stats
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ class SheddingSpanExporter(SpanExporter):
         self._pipeline = assembly.open_pipeline(
             self.span_exporter, linger=0.0, max_batches=max_batches, meter_provider=meter_provider
         )
+        self._classify = assembly.classifier.classify
+        self._attribute_length = assembly.config.attribute_length
 
     def _become_stock(self, exporter: SpanExporter) -> None:
         self.span_exporter = exporter
@@ -73,7 +75,7 @@ class SheddingSpanExporter(SpanExporter):
         for span in spans:
             try:
                 if span.context is None or span.context.trace_flags.sampled:
-                    sampled.append((span, Priority.NORMAL, None))
+                    sampled.append((span, self._classify(span, attributes_of(span)), self._attribute_length))
                 else:
                     self._pipeline.intake.book(Fate.UNSAMPLED)
             except Exception as error:

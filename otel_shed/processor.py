@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from otel_shed.assembly import Assembly
 from otel_shed.config import ShedConfig
 from otel_shed.log_limit import LogLimit
+from otel_shed.otlp.proof import attributes_of
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import Fate
 from otel_shed.stats import Stats, read_stats
@@ -71,6 +72,8 @@ class SheddingSpanProcessor(SpanProcessor):
             self._become_stock(given, meter_provider)
             return
         self._pipeline = assembly.open_pipeline(span_exporter, config=self.config, meter_provider=meter_provider)
+        self._classify = assembly.classifier.classify
+        self._attribute_length = self.config.attribute_length
 
     def _become_stock(self, given: dict[str, Any], meter_provider: MeterProvider | None) -> None:
         stock = BatchSpanProcessor(self.span_exporter, **given, meter_provider=meter_provider)
@@ -91,7 +94,7 @@ class SheddingSpanProcessor(SpanProcessor):
             _log.warning("on_end", "a span that cannot be read was dropped: %s: %s", type(error).__name__, error)
             return
         if sampled:
-            self._pipeline.admit(span)
+            self._pipeline.admit(span, self._classify(span, attributes_of(span)), self._attribute_length)
         else:
             self._pipeline.intake.book(Fate.UNSAMPLED)
 

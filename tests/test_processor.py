@@ -9,8 +9,14 @@ from collections.abc import Sequence
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import (
+    BatchSpanProcessor,
+    SimpleSpanProcessor,
+    SpanExporter,
+    SpanExportResult,
+)
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult, StaticSampler
+from opentelemetry.trace import StatusCode
 
 from otel_shed import SheddingSpanProcessor
 from otel_shed.testing.exporters import RecordingExporter
@@ -70,6 +76,40 @@ def test_counts_spans_that_are_recorded_but_not_sampled() -> None:
     assert processor.force_flush()
     stats = processor.stats()
     assert (stats.ended, stats.unsampled, exporter.spans) == (1, 1, [])
+
+
+def test_a_full_queue_keeps_what_is_worth_more() -> None:
+    """Parity L9: of the spans that do not fit, those that say low go first, and failures stay."""
+    gate = threading.Event()
+    exporter = RecordingExporter(gate=gate)
+    processor = SheddingSpanProcessor(exporter, max_queue_size=3, max_export_batch_size=1)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    tracer = provider.get_tracer("test")
+    tracer.start_span("in flight").end()
+    exporter.wait_until_called()
+    for name, priority in (("a", "low"), ("b", "high"), ("c", ""), ("d", "low"), ("e", "critical")):
+        tracer.start_span(name, attributes={"otlp.priority": priority} if priority else None).end()
+    failed = tracer.start_span("failed")
+    failed.set_status(StatusCode.ERROR)
+    failed.end()
+    gate.set()
+    assert processor.force_flush()
+    assert [span.name for span in exporter.spans] == ["in flight", "b", "e", "failed"]
+    assert processor.stats().dropped == {"queue_full": 3}
+
+
+def test_cuts_long_attributes_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With OTEL_SHED_ATTRIBUTE_LENGTH the exporter gets a cut copy, and other processors the span as it is."""
+    monkeypatch.setenv("OTEL_SHED_ATTRIBUTE_LENGTH", "5")
+    ours, theirs = RecordingExporter(), RecordingExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SheddingSpanProcessor(ours))
+    provider.add_span_processor(SimpleSpanProcessor(theirs))
+    provider.get_tracer("test").start_span("work", attributes={"key": "a long value"}).end()
+    assert provider.force_flush()
+    assert (ours.spans[0].attributes or {})["key"] == "a lo…"
+    assert (theirs.spans[0].attributes or {})["key"] == "a long value"
 
 
 def test_dropped_spans_never_arrive() -> None:
