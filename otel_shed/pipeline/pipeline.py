@@ -188,7 +188,7 @@ class Pipeline:
             if not self.on_worker_thread:
                 self._shut_down.wait(timeout)
             return
-        self.sender.hurry()
+        self.sender.hurry(self._grace)
         if not self.on_worker_thread:
             if self._ensure_worker():
                 self._worker.wake()

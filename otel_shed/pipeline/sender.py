@@ -50,8 +50,11 @@ class Sender(Protocol):
     def flush(self, timeout: float) -> bool:
         """Have the exporter send what it holds itself, within ``timeout`` seconds."""
 
-    def hurry(self) -> None:
-        """Shutdown has begun: interrupt waits, try a collector that is known to be down once more, not again."""
+    def hurry(self, patience: float) -> None:
+        """Shutdown has begun: interrupt waits, try a collector that is known to be down once more, not again.
+
+        ``patience``: seconds after which shutdown gives a request up; no attempt needs to be made for longer.
+        """
 
     def abort(self) -> None:
         """Shutdown has given up: interrupt the call in flight, refuse further ones."""
@@ -89,7 +92,8 @@ class OTLPSender:
     def flush(self, timeout: float) -> bool:
         return self._exporter.force_flush(int(timeout * 1000))
 
-    def hurry(self) -> None:
+    def hurry(self, patience: float) -> None:
+        self._export_timeout = min(self._export_timeout, patience)
         self._exporter.hurry()
 
     def abort(self) -> None:
@@ -138,7 +142,7 @@ class SpanExporterSender:
         # SpanExporter's own force_flush returns None: only a False is a failure.
         return self._exporter.force_flush(int(timeout * 1000)) is not False
 
-    def hurry(self) -> None:
+    def hurry(self, patience: float) -> None:
         """Nothing can hurry it: the stock exporters interrupt their waits when they are shut down."""
 
     def abort(self) -> None:

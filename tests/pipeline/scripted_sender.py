@@ -46,7 +46,7 @@ class ScriptedSender:
             raise self.flushed
         return self.flushed
 
-    def hurry(self) -> None:
+    def hurry(self, patience: float) -> None:
         self.calls.append("hurry")
 
     def abort(self) -> None:
