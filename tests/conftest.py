@@ -15,7 +15,6 @@ from otel_shed.pipeline.pipeline import Pipeline
 from otel_shed.stats import read_stats
 from otel_shed.testing.clock import FakeClock
 
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts the tests in the background ignores it for them, and for every program that they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
