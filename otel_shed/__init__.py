@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from otel_shed.config import ShedConfig
+    from otel_shed.control.brownout import BrownoutSnapshot
     from otel_shed.control.phase import Action, Phase
+    from otel_shed.control.pressure import PressureReading, PressureSignal
     from otel_shed.exporter import SheddingSpanExporter
     from otel_shed.otlp.exporter import OTLPSpanExporter
     from otel_shed.outcome import DropReason
@@ -22,10 +24,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Action",
     "AdaptiveSampler",
+    "BrownoutSnapshot",
     "DropReason",
     "LoadShedder",
     "OTLPSpanExporter",
     "Phase",
+    "PressureReading",
+    "PressureSignal",
     "Priority",
     "ShedConfig",
     "SheddingSpanExporter",
@@ -36,10 +41,13 @@ __all__ = [
 _HOMES = {
     "Action": "otel_shed.control.phase",
     "AdaptiveSampler": "otel_shed.sampler",
+    "BrownoutSnapshot": "otel_shed.control.brownout",
     "DropReason": "otel_shed.outcome",
     "LoadShedder": "otel_shed.shedder",
     "OTLPSpanExporter": "otel_shed.otlp.exporter",
     "Phase": "otel_shed.control.phase",
+    "PressureReading": "otel_shed.control.pressure",
+    "PressureSignal": "otel_shed.control.pressure",
     "Priority": "otel_shed.record",
     "ShedConfig": "otel_shed.config",
     "SheddingSpanExporter": "otel_shed.exporter",

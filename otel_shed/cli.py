@@ -12,8 +12,9 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from otel_shed.command.collector import CollectorError
+from otel_shed.command.companion import StartError
 from otel_shed.otlp.settings import PROTOCOLS, ExporterSettings
 
 _USAGE = 2  # argparse's
@@ -36,24 +37,44 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _demo(arguments: argparse.Namespace) -> int:
     from otel_shed.command.demo import DemoOptions, run_demo
+    from otel_shed.command.storm.run import Plan
+
+    plan = Plan(
+        rate=arguments.rate,
+        seconds=arguments.seconds,
+        calm=arguments.calm,
+        capacity=arguments.capacity,
+        mode=arguments.mode,
+        protocol=arguments.protocol,
+        collector=arguments.collector,
+    )
+    try:
+        return run_demo(DemoOptions(plan=plan, page=None if arguments.no_html else arguments.out), sys.stdout)
+    except StartError as error:
+        print(f"otel-shed demo: a process could not be started: {error}", file=sys.stderr)
+        return 1
+
+
+def _outage(arguments: argparse.Namespace) -> int:
+    from otel_shed.command.outage import OutageOptions, run_outage
 
     try:
         ExporterSettings.resolve({}, protocol=arguments.protocol, endpoint=arguments.endpoint)
     except ValueError as error:
-        print(f"otel-shed demo: {error}", file=sys.stderr)
+        print(f"otel-shed outage: {error}", file=sys.stderr)
         return _USAGE
-    options = DemoOptions(
+    options = OutageOptions(
         seconds=arguments.seconds,
-        outage=0.0 if arguments.endpoint else min(arguments.outage, arguments.seconds),
+        outage=0.0 if arguments.endpoint else min(arguments.stopped, arguments.seconds),
         rate=arguments.rate,
         endpoint=arguments.endpoint,
         protocol=arguments.protocol,
         collector=arguments.collector,
     )
     try:
-        return run_demo(options, sys.stdout)
-    except CollectorError as error:
-        print(f"otel-shed demo: no collector could be started: {error}", file=sys.stderr)
+        return run_outage(options, sys.stdout)
+    except StartError as error:
+        print(f"otel-shed outage: no collector could be started: {error}", file=sys.stderr)
         return 1
 
 
@@ -75,23 +96,47 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser(
         "demo",
+        help="see a storm: the same workload through the stock processor and through otel-shed",
+        description="Run a program that has far more to tell than its collector takes, once through the stock "
+        "BatchSpanProcessor and once through otel-shed, and lay the two side by side: in a table, and in pictures, "
+        "in one HTML file. The exit status is 0 if otel-shed's account balances and the collector counted the same.",
+    )
+    demo.add_argument("--seconds", type=_positive, default=10.0, help="how long the storm lasts (default: 10)")
+    demo.add_argument("--calm", type=_not_negative, default=6.0, help="seconds that follow it (default: 6)")
+    demo.add_argument("--rate", type=_positive, default=5000.0, help="spans a second in the storm (default: 5000)")
+    demo.add_argument("--capacity", type=_positive, default=500.0, help="that the collector takes (default: 500)")
+    demo.add_argument(
+        "--mode",
+        choices=("slow", "reject"),
+        default="slow",
+        help="what the collector does about more: answer late, or refuse it (default: slow)",
+    )
+    demo.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0], help="how to talk to it (default: grpc)")
+    _add_collector(demo, "which one counts what was accepted: rotel, none (the limit counts), or rotel if it is there")
+    demo.add_argument(
+        "--out",
+        type=Path,
+        default=Path("otel-shed-demo.html"),
+        metavar="FILE",
+        help="where to write the page (default: otel-shed-demo.html)",
+    )
+    demo.add_argument("--no-html", action="store_true", help="write no page")
+    demo.set_defaults(run=_demo)
+
+    outage = commands.add_parser(
+        "outage",
         help="see a traced workload get over a collector that stops answering",
         description="Run a traced workload against a collector that stops answering for a while and comes back, and "
         "give the account of every span. The exit status is 0 if it balances and the collector counted the same.",
     )
-    demo.add_argument("--seconds", type=_positive, default=20.0, help="how long the workload runs (default: 20)")
-    demo.add_argument(
-        "--outage", type=_not_negative, default=5.0, help="for how many of them the collector is stopped (default: 5)"
+    outage.add_argument("--seconds", type=_positive, default=20.0, help="how long the workload runs (default: 20)")
+    outage.add_argument(
+        "--stopped", type=_not_negative, default=5.0, help="for how many of them the collector is stopped (default: 5)"
     )
-    demo.add_argument("--rate", type=_positive, default=700.0, help="spans a second (default: 700)")
-    _add_where(demo, "use this collector, which is not stopped and not asked for its count")
-    demo.add_argument(
-        "--collector",
-        choices=("auto", "rotel", "receiver"),
-        default="auto",
-        help="which one to start: rotel, the small receiver of this package, or rotel if it is there (default: auto)",
-    )
-    demo.set_defaults(run=_demo)
+    outage.add_argument("--rate", type=_positive, default=700.0, help="spans a second (default: 700)")
+    _add_where(outage, "use this collector, which is not stopped and not asked for its count")
+    _add_collector(outage, "which one to start: rotel, the small receiver of this package, or rotel if it is there")
+    outage.set_defaults(run=_outage)
 
     doctor = commands.add_parser(
         "doctor",
@@ -110,6 +155,12 @@ def _parser() -> argparse.ArgumentParser:
 def _add_where(command: argparse.ArgumentParser, meaning: str) -> None:
     command.add_argument("--endpoint", metavar="URL", help=f"{meaning}, e.g. http://localhost:4317")
     command.add_argument("--protocol", choices=PROTOCOLS, help="how to talk to it (default: as configured, or grpc)")
+
+
+def _add_collector(command: argparse.ArgumentParser, meaning: str) -> None:
+    command.add_argument(
+        "--collector", choices=("auto", "rotel", "receiver"), default="auto", help=f"{meaning} (default: auto)"
+    )
 
 
 def _version() -> str:

@@ -30,10 +30,7 @@ class ShedConfig:
     """
 
     enabled: bool = setting(
-        True,
-        "OTEL_SHED_ENABLED",
-        "Whether the library acts at all; false is exactly the stock SDK.",
-        kind=Kind.BOOLEAN,
+        True, "OTEL_SHED_ENABLED", "Whether the library acts at all; false is exactly the stock SDK.", kind=Kind.BOOLEAN
     )
     mode: str = setting(
         "enforce",
@@ -43,16 +40,10 @@ class ShedConfig:
         choices=("enforce", "observe"),
     )
     shutdown_grace_millis: float = setting(
-        3000,
-        "OTEL_SHED_SHUTDOWN_GRACE",
-        "Shutdown gives up after this long without progress.",
-        kind=Kind.MILLIS,
+        3000, "OTEL_SHED_SHUTDOWN_GRACE", "Shutdown gives up after this long without progress.", kind=Kind.MILLIS
     )
     max_queue_size: int = setting(
-        2048,
-        "OTEL_BSP_MAX_QUEUE_SIZE",
-        "Spans that the intake holds; when it is full, the oldest is dropped.",
-        low=1,
+        2048, "OTEL_BSP_MAX_QUEUE_SIZE", "Spans that the intake holds; when it is full, the oldest is dropped.", low=1
     )
     max_export_batch_size: int = setting(
         512,
@@ -62,17 +53,19 @@ class ShedConfig:
         at_most="max_queue_size",
     )
     schedule_delay_millis: float = setting(
-        5000,
-        "OTEL_BSP_SCHEDULE_DELAY",
-        "How long a span waits for a batch to fill.",
-        kind=Kind.MILLIS,
-        low=0.001,
+        5000, "OTEL_BSP_SCHEDULE_DELAY", "How long a span waits for a batch to fill.", kind=Kind.MILLIS, low=0.001
     )
     export_timeout_millis: float = setting(
         30000,
         "OTEL_BSP_EXPORT_TIMEOUT",
         "How long one export call may take, its retries included; 0 is no limit.",
         kind=Kind.MILLIS,
+    )
+    max_held_spans: int = setting(
+        16384,
+        "OTEL_SHED_MAX_HELD_SPANS",
+        "Spans held in all while traces wait for their decision: undecided, waiting and in flight.",
+        low=1,
     )
     max_held_bytes: int = setting(
         33554432,
@@ -131,7 +124,7 @@ class ShedConfig:
     min_probability: float = setting(
         0.01,
         "OTEL_SHED_MIN_PROBABILITY",
-        "The least share of unremarkable traces that is kept.",
+        "The least share of unremarkable traces that is kept while traces are shed for want of budget.",
         kind=Kind.NUMBER,
         low=0.000001,
         high=1,
@@ -143,6 +136,21 @@ class ShedConfig:
         kind=Kind.NUMBER,
         high=1,
     )
+    slow_trace_millis: float | None = setting(
+        None,
+        "OTEL_SHED_SLOW_TRACE",
+        "Local traces that take at least this long are kept as failed ones are.",
+        kind=Kind.MILLIS,
+        optional=True,
+    )
+    trace_timeout_millis: float = setting(
+        30000,
+        "OTEL_SHED_TRACE_TIMEOUT",
+        "A trace that is held is decided at the latest this long after its first span ended.",
+        kind=Kind.MILLIS,
+        low=1,
+        high=3600000,
+    )
     priority_attributes: Sequence[str] = setting(
         ("otlp.priority", "observability.priority"),
         "OTEL_SHED_PRIORITY_ATTRIBUTES",
@@ -150,16 +158,10 @@ class ShedConfig:
         kind=Kind.NAMES,
     )
     low_priority_names: Sequence[str] = setting(
-        (),
-        "OTEL_SHED_LOW_PRIORITY_NAMES",
-        "Patterns (`*`, `?`) of the names of spans that are LOW.",
-        kind=Kind.NAMES,
+        (), "OTEL_SHED_LOW_PRIORITY_NAMES", "Patterns (`*`, `?`) of the names of spans that are LOW.", kind=Kind.NAMES
     )
     high_priority_names: Sequence[str] = setting(
-        (),
-        "OTEL_SHED_HIGH_PRIORITY_NAMES",
-        "Patterns (`*`, `?`) of the names of spans that are HIGH.",
-        kind=Kind.NAMES,
+        (), "OTEL_SHED_HIGH_PRIORITY_NAMES", "Patterns (`*`, `?`) of the names of spans that are HIGH.", kind=Kind.NAMES
     )
     critical_priority_names: Sequence[str] = setting(
         (),
@@ -175,11 +177,7 @@ class ShedConfig:
         choices=SPAN_KINDS,
     )
     high_priority_kinds: Sequence[str] = setting(
-        (),
-        "OTEL_SHED_HIGH_PRIORITY_KINDS",
-        "Kinds of spans that are HIGH.",
-        kind=Kind.NAMES,
-        choices=SPAN_KINDS,
+        (), "OTEL_SHED_HIGH_PRIORITY_KINDS", "Kinds of spans that are HIGH.", kind=Kind.NAMES, choices=SPAN_KINDS
     )
     critical_priority_kinds: Sequence[str] = setting(
         (),
@@ -189,10 +187,7 @@ class ShedConfig:
         choices=SPAN_KINDS,
     )
     attribute_length: int | None = setting(
-        None,
-        "OTEL_SHED_ATTRIBUTE_LENGTH",
-        "Characters that attribute values are cut to, always.",
-        optional=True,
+        None, "OTEL_SHED_ATTRIBUTE_LENGTH", "Characters that attribute values are cut to, always.", optional=True
     )
     degraded_attribute_length: int | None = setting(
         255,
@@ -207,6 +202,12 @@ class ShedConfig:
         low=2**20,
         high=2**50,
         optional=True,
+    )
+    report: bool = setting(
+        True,
+        "OTEL_SHED_REPORT",
+        "Whether a span `otel_shed.report` tells what was shed, at most once a minute, where anything was.",
+        kind=Kind.BOOLEAN,
     )
     cpu_share: float | None = setting(
         None,

@@ -38,6 +38,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON, Sampler
 from opentelemetry.trace import get_tracer_provider
 
+from otel_shed.control.ceiling import Ceiling, parse_ceiling
 from otel_shed.substitution import batch_processors_of_ours, otlp_exporters, span_processor, warn
 
 try:
@@ -181,8 +182,10 @@ def _tracing_is_set_up() -> bool:
 
 
 def shed_sampler(argument: str | None = None) -> Sampler:
-    """``OTEL_TRACES_SAMPLER=shed``: decides at every local root, whatever a parent in another process decided."""
-    _warn_of_argument("shed", argument)
+    """``OTEL_TRACES_SAMPLER=shed``: decides at every local root, whatever a parent in another process decided.
+
+    ``argument``: OTEL_TRACES_SAMPLER_ARG, a ceiling: ``0.25`` or ``rate=100``, root spans a second.
+    """
     try:
         from otel_shed.sampler import AdaptiveSampler
         from otel_shed.shedder import LoadShedder
@@ -190,7 +193,7 @@ def shed_sampler(argument: str | None = None) -> Sampler:
         shedder = LoadShedder.default()
         if not shedder.config.enabled:
             return ALWAYS_ON
-        sampler = AdaptiveSampler()
+        sampler = AdaptiveSampler(threshold=shedder.assembly.control.threshold, ceiling=_ceiling(argument))
         shedder.assembly.add_sampler(sampler)
         return sampler
     except Exception as error:
@@ -199,18 +202,23 @@ def shed_sampler(argument: str | None = None) -> Sampler:
 
 
 def parentbased_shed_sampler(argument: str | None = None) -> Sampler:
-    """``OTEL_TRACES_SAMPLER=parentbased_shed``: decides where there is no parent, and else follows the parent."""
-    _warn_of_argument("parentbased_shed", argument)
+    """``OTEL_TRACES_SAMPLER=parentbased_shed``: decides where there is no parent, and else follows the parent.
+
+    ``argument``: as for ``shed``.
+    """
     try:
         from otel_shed.shedder import LoadShedder
 
-        return LoadShedder.default().sampler()
+        shedder = LoadShedder.default()
+        return shedder.sampler(ceiling=_ceiling(argument) if shedder.config.enabled else None)
     except Exception as error:
         warn("the sampler parentbased_always_on is used", error)
         return DEFAULT_ON
 
 
-def _warn_of_argument(sampler: str, argument: str | None) -> None:
-    if argument and argument.strip():
-        used = Environment(os.environ)
-        used.warn("OTEL_TRACES_SAMPLER_ARG", argument.strip(), f"read by the sampler {sampler}", "none")
+def _ceiling(argument: str | None) -> Ceiling | None:
+    try:
+        return parse_ceiling(argument)
+    except ValueError as allowed:
+        Environment(os.environ).warn("OTEL_TRACES_SAMPLER_ARG", (argument or "").strip(), str(allowed), "no ceiling")
+        return None

@@ -13,6 +13,9 @@ OTEL_SHED_MODE = "OTEL_SHED_MODE"
 OTEL_SHED_SHUTDOWN_GRACE = "OTEL_SHED_SHUTDOWN_GRACE"
 """Milliseconds without progress after which shutdown gives up (default 3000)."""
 
+OTEL_SHED_MAX_HELD_SPANS = "OTEL_SHED_MAX_HELD_SPANS"
+"""Spans held in all while traces wait for their decision (default 16384)."""
+
 OTEL_SHED_MAX_HELD_BYTES = "OTEL_SHED_MAX_HELD_BYTES"
 """Bytes of encoded spans held in all: queued, waiting and in flight (default 33554432)."""
 
@@ -72,3 +75,12 @@ OTEL_SHED_MEMORY_LIMIT = "OTEL_SHED_MEMORY_LIMIT"
 
 OTEL_SHED_CPU_SHARE = "OTEL_SHED_CPU_SHARE"
 """Tracing's share of the process's CPU time above which spans are shed (default unset)."""
+
+OTEL_SHED_SLOW_TRACE = "OTEL_SHED_SLOW_TRACE"
+"""Milliseconds from which on a local trace is kept as failed ones are (default unset)."""
+
+OTEL_SHED_TRACE_TIMEOUT = "OTEL_SHED_TRACE_TIMEOUT"
+"""Milliseconds after which a trace that is held is decided at the latest (default 30000)."""
+
+OTEL_SHED_REPORT = "OTEL_SHED_REPORT"
+"""Whether a span tells what was shed, at most once a minute (default true)."""

@@ -19,10 +19,9 @@ from otel_shed.assembly import Assembly, stock_exporter
 from otel_shed.config import ShedConfig
 from otel_shed.log_limit import LogLimit
 from otel_shed.otlp.exporter import OTLPSpanExporter
-from otel_shed.otlp.proof import attributes_of
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import Fate
-from otel_shed.stats import Stats, read_stats
+from otel_shed.stats import Stats
 
 if TYPE_CHECKING:
     from otel_shed.shedder import LoadShedder
@@ -52,13 +51,16 @@ class SheddingSpanExporter(SpanExporter):
         if not assembly.config.enabled:
             self._become_stock(stock_exporter() if span_exporter is None else span_exporter)
             return
-        self.span_exporter = OTLPSpanExporter() if span_exporter is None else span_exporter
+        self.span_exporter = OTLPSpanExporter(meter_provider=meter_provider) if span_exporter is None else span_exporter
         # The processor in front has gathered the batch already: nothing is gained by waiting for more.
         self._pipeline = assembly.open_pipeline(
             self.span_exporter, linger=0.0, max_batches=max_batches, meter_provider=meter_provider
         )
-        self._classify = assembly.classifier.classify
-        self._attribute_length = assembly.config.attribute_length
+        self._assembly = assembly
+        self._judge = assembly.control.gate.judging(decides_traces=max_batches is None)
+        self._book = self._pipeline.intake.book
+        if (meter := assembly.control.meter) is not None:
+            self.export = meter.metered(self.export)  # type: ignore[method-assign]
 
     def _become_stock(self, exporter: SpanExporter) -> None:
         self.span_exporter = exporter
@@ -74,15 +76,15 @@ class SheddingSpanExporter(SpanExporter):
         sampled, unread = [], 0
         for span in spans:
             try:
-                if span.context is None or span.context.trace_flags.sampled:
-                    sampled.append((span, self._classify(span, attributes_of(span)), self._attribute_length))
-                else:
-                    self._pipeline.intake.book(Fate.UNSAMPLED)
+                if span.context is not None and not span.context.trace_flags.sampled:
+                    self._book(Fate.UNSAMPLED)
+                elif (judged := self._judge(span, self._book)) is not None:
+                    sampled.append((span, *judged))
             except Exception as error:
                 unread += 1
                 _log.warning("export", "a span that cannot be read was dropped: %s: %s", type(error).__name__, error)
         if unread:
-            self._pipeline.intake.book(DropReason.ENCODE_FAILED, unread)
+            self._book(DropReason.ENCODE_FAILED, unread)
         if sampled:
             self._pipeline.admit_batch(sampled)
         return SpanExportResult.FAILURE if self._pipeline.is_shut_down else SpanExportResult.SUCCESS
@@ -97,4 +99,4 @@ class SheddingSpanExporter(SpanExporter):
 
     def stats(self) -> Stats:
         """The account of the spans given to this exporter."""
-        return read_stats([self._pipeline])
+        return self._assembly.stats(self._pipeline)

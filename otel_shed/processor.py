@@ -19,10 +19,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from otel_shed.assembly import Assembly
 from otel_shed.config import ShedConfig
 from otel_shed.log_limit import LogLimit
-from otel_shed.otlp.proof import attributes_of
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import Fate
-from otel_shed.stats import Stats, read_stats
+from otel_shed.stats import Stats
 
 if TYPE_CHECKING:
     from otel_shed.shedder import LoadShedder
@@ -72,8 +71,11 @@ class SheddingSpanProcessor(SpanProcessor):
             self._become_stock(given, meter_provider)
             return
         self._pipeline = assembly.open_pipeline(span_exporter, config=self.config, meter_provider=meter_provider)
-        self._classify = assembly.classifier.classify
-        self._attribute_length = self.config.attribute_length
+        self._assembly = assembly
+        self._judge = assembly.control.gate.judging(decides_traces=True)
+        self._book = self._pipeline.intake.book
+        if (meter := assembly.control.meter) is not None:
+            self.on_end = meter.metered(self.on_end)  # type: ignore[method-assign]
 
     def _become_stock(self, given: dict[str, Any], meter_provider: MeterProvider | None) -> None:
         stock = BatchSpanProcessor(self.span_exporter, **given, meter_provider=meter_provider)
@@ -90,13 +92,13 @@ class SheddingSpanProcessor(SpanProcessor):
             context = span.context
             sampled = bool(context and context.trace_flags.sampled)
         except Exception as error:
-            self._pipeline.intake.book(DropReason.ENCODE_FAILED)
+            self._book(DropReason.ENCODE_FAILED)
             _log.warning("on_end", "a span that cannot be read was dropped: %s: %s", type(error).__name__, error)
             return
-        if sampled:
-            self._pipeline.admit(span, self._classify(span, attributes_of(span)), self._attribute_length)
-        else:
-            self._pipeline.intake.book(Fate.UNSAMPLED)
+        if not sampled:
+            self._book(Fate.UNSAMPLED)
+        elif (judged := self._judge(span, self._book)) is not None:
+            self._pipeline.admit(span, *judged)
 
     def force_flush(self, timeout_millis: int | None = _DEFAULT_TIMEOUT_MILLIS) -> bool:
         """Wait until everything that ended before this call is delivered, at most ``timeout_millis``.
@@ -116,7 +118,7 @@ class SheddingSpanProcessor(SpanProcessor):
 
     def stats(self) -> Stats:
         """The account of this processor's spans."""
-        return read_stats([self._pipeline])
+        return self._assembly.stats(self._pipeline)
 
 
 def _seconds(timeout_millis: float | None) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import SpanProcessor
@@ -17,8 +17,14 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 
 from otel_shed.assembly import Assembly, stock_exporter
 from otel_shed.config import ShedConfig
+from otel_shed.control.brownout import BrownoutSnapshot
+from otel_shed.control.ceiling import Ceiling
+from otel_shed.control.phase import Phase
+from otel_shed.control.pressure import PressureSignal
+from otel_shed.control.priority import ChoosePriority
 from otel_shed.exporter import SheddingSpanExporter
 from otel_shed.otlp.exporter import OTLPSpanExporter
+from otel_shed.pipeline.verdict import Policy
 from otel_shed.processor import SheddingSpanProcessor
 from otel_shed.sampler import AdaptiveSampler
 from otel_shed.stats import Stats
@@ -31,7 +37,12 @@ class LoadShedder:
     """Makes the sampler, span processors and span exporters of a process.
 
     config: everything from the environment if None. exporter: what the faces export to unless told otherwise; OTLP as
-    OTEL_EXPORTER_OTLP_* say if None. clock: seconds, monotonic. With ``enabled`` false it makes the SDK's own parts.
+    OTEL_EXPORTER_OTLP_* say if None. signals: of pressure, beside the library's own. priority: says what a span is
+    worth that neither attribute, status nor settings speak of, None for NORMAL; called in Span.end(). policy: decides
+    in place of the library's own which local traces are kept while they are held, from OBSERVE on (never in observe
+    mode). It is given a TraceView, in Span.end() or by the worker, must not wait, and returns a Verdict; a trace on
+    which it fails is kept. clock: seconds, monotonic. With ``enabled`` false it makes the SDK's own parts. TypeError
+    for a signal that has no ``read``.
     """
 
     def __init__(
@@ -39,12 +50,23 @@ class LoadShedder:
         config: ShedConfig | None = None,
         *,
         exporter: SpanExporter | None = None,
+        signals: Iterable[PressureSignal] = (),
+        priority: ChoosePriority | None = None,
+        policy: Policy | None = None,
         meter_provider: MeterProvider | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = ShedConfig.from_env() if config is None else config
-        self.assembly = Assembly(self.config, meter_provider=meter_provider, clock=clock)
+        self.assembly = Assembly(
+            self.config,
+            signals=signals,
+            priority=priority,
+            policy=policy,
+            meter_provider=meter_provider,
+            clock=clock,
+        )
         self._exporter = exporter
+        self._meter_provider = meter_provider
 
     @classmethod
     def default(cls) -> LoadShedder:
@@ -55,13 +77,18 @@ class LoadShedder:
                 _default = cls()
             return _default
 
-    def sampler(self, root: Sampler | None = None) -> Sampler:
-        """A sampler that decides at local roots and follows the parent elsewhere; ``root``: what it may thin out."""
+    def sampler(self, root: Sampler | None = None, *, ceiling: Ceiling | None = None) -> Sampler:
+        """A sampler that decides at local roots and follows the parent elsewhere.
+
+        ``root``: what it may thin out, everything if None. ``ceiling``: the most that is recorded whatever the load.
+        """
         if not self.config.enabled:
             return ParentBased(root or ALWAYS_ON)
-        sampler = AdaptiveSampler(root)
+        sampler = AdaptiveSampler(
+            root, threshold=self.assembly.control.threshold, ceiling=ceiling, follow_remote_parent=True
+        )
         self.assembly.add_sampler(sampler)
-        return ParentBased(sampler)
+        return sampler
 
     def span_processor(self, exporter: SpanExporter | None = None) -> SpanProcessor:
         """A span processor to ``exporter``."""
@@ -76,8 +103,42 @@ class LoadShedder:
         return SheddingSpanExporter(chosen, shedder=self) if self.config.enabled else chosen
 
     def _own_exporter(self) -> SpanExporter:
-        return OTLPSpanExporter() if self.config.enabled else stock_exporter()
+        return OTLPSpanExporter(meter_provider=self._meter_provider) if self.config.enabled else stock_exporter()
 
     def stats(self) -> Stats:
         """The sum over the faces made from this."""
         return self.assembly.stats()
+
+    def brownout(self) -> BrownoutSnapshot:
+        """The phase that it is in, and why; in observe mode the one that it would be in."""
+        return self.assembly.control.snapshot()
+
+    def force_phase(self, phase: Phase | None, *reasons: str) -> None:
+        """Have ``phase`` hold, whatever the pressure, as an operator or another system's ledger says.
+
+        ``reasons``: codes to report. None gives the phase back to the signals; from a phase that shed, through
+        RECOVERY. ValueError if there is no such phase.
+        """
+        self.assembly.control.brownout.force_phase(phase, *reasons)
+
+    def add_signal(self, signal: PressureSignal) -> None:
+        """Have ``signal`` count too; TypeError if it has no ``read``."""
+        self.assembly.control.add_signal(signal)
+
+
+class DefaultSpanExporter(SheddingSpanExporter):
+    """What ``OTEL_TRACES_EXPORTER=otlp_shed`` names: SheddingSpanExporter, of the process-wide shedder.
+
+    So the samplers that the environment names, and ``LoadShedder.default()``, know what becomes of its spans.
+    """
+
+    def __init__(
+        self,
+        span_exporter: SpanExporter | None = None,
+        *,
+        max_batches: int | None = None,
+        meter_provider: MeterProvider | None = None,
+    ) -> None:
+        super().__init__(
+            span_exporter, max_batches=max_batches, shedder=LoadShedder.default(), meter_provider=meter_provider
+        )

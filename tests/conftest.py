@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from collections.abc import Callable, Iterator
 
@@ -47,10 +48,13 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+_trace_ids = itertools.count(0xABC)
+
+
 def ended_span(name: str = "work", *, sampled: bool = True, span_id: int = 1) -> ReadableSpan:
-    """A span as a processor gets it when it ends."""
+    """A span as a processor gets it when it ends; each is a trace of its own."""
     flags = TraceFlags(TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT)
-    context = SpanContext(0xABC, span_id, is_remote=False, trace_flags=flags)
+    context = SpanContext(next(_trace_ids), span_id, is_remote=False, trace_flags=flags)
     return ReadableSpan(name, context, start_time=1_000, end_time=2_000, resource=_provider.resource)
 
 

@@ -8,13 +8,17 @@ import logging
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from otel_shed import cli
 from otel_shed.cli import main
+from otel_shed.command import demo
 from otel_shed.command.account import Evidence, verdict, write_account
 from otel_shed.command.demo import DemoOptions
+from otel_shed.command.outage import OutageOptions
+from otel_shed.command.storm.run import Plan
 from otel_shed.command.surroundings import as_before, logs_to
 from otel_shed.command.view import LiveView
 from otel_shed.command.workload import Shop
@@ -40,8 +44,7 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert ended.value.code == 0
     out = capsys.readouterr().out
-    assert "demo" in out
-    assert "doctor" in out
+    assert {"demo", "outage", "doctor"} <= set(out.split())
 
 
 @pytest.mark.parametrize(
@@ -49,11 +52,14 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     [
         [],
         ["dance"],
-        ["demo", "--seconds", "0"],
-        ["demo", "--seconds", "soon"],
-        ["demo", "--outage", "-1"],
-        ["demo", "--rate", "inf"],
-        ["demo", "--collector", "other"],
+        ["outage", "--seconds", "0"],
+        ["outage", "--seconds", "soon"],
+        ["outage", "--stopped", "-1"],
+        ["outage", "--rate", "inf"],
+        ["outage", "--collector", "other"],
+        ["demo", "--mode", "fast"],
+        ["demo", "--capacity", "0"],
+        ["demo", "--outage"],
         ["doctor", "--timeout", "nan"],
         ["doctor", "--protocol", "http/json"],
     ],
@@ -66,10 +72,41 @@ def test_arguments_that_cannot_be(arguments: list[str], capsys: pytest.CaptureFi
     assert "error:" in capsys.readouterr().err
 
 
-def test_a_demo_to_an_endpoint_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_outage_at_an_endpoint_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     """Status 2 and the exporter's own words, before anything starts."""
-    assert main(["demo", "--endpoint", "http://"]) == 2
+    assert main(["outage", "--endpoint", "http://"]) == 2
     assert "endpoint must be a URL" in capsys.readouterr().err
+
+
+def test_what_the_demo_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its arguments make the plan and say where the page goes; the defaults make it pleasant."""
+    asked: list[DemoOptions] = []
+
+    def run(options: DemoOptions, out: object) -> int:
+        asked.append(options)
+        return 0
+
+    monkeypatch.setattr(demo, "run_demo", run)
+    numbers = ["--seconds", "7", "--calm", "2", "--rate", "900", "--capacity", "90"]
+    others = ["--mode", "reject", "--protocol", "http/protobuf", "--collector", "receiver", "--out", str(tmp_path)]
+    assert main(["demo", *numbers, *others]) == 0
+    plan = Plan(seconds=7, calm=2, rate=900, capacity=90, mode="reject", protocol="http/protobuf", collector="receiver")
+    assert main(["demo", "--no-html"]) == 0
+    assert asked == [
+        DemoOptions(plan=plan, page=tmp_path),
+        DemoOptions(plan=Plan(seconds=10, calm=6), page=None),
+    ]
+
+
+def test_a_demo_that_cannot_start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line that says why, and status 1."""
+
+    def missing(*_: object, **__: object) -> object:
+        raise OSError("no processes left")
+
+    monkeypatch.setattr(subprocess, "Popen", missing)
+    assert main(["demo", "--no-html"]) == 1
+    assert "a process could not be started: no processes left" in capsys.readouterr().err
 
 
 def test_ctrl_c(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,7 +123,7 @@ def test_ctrl_c(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
 def test_the_sdk_is_imported_late() -> None:
     """The SDK reads the environment when it is imported, so the command's modules leave it alone."""
     code = (
-        "import sys, otel_shed.cli, otel_shed.command.demo, otel_shed.command.doctor\n"
+        "import sys, otel_shed.cli, otel_shed.command.demo, otel_shed.command.outage, otel_shed.command.doctor\n"
         "print([name for name in sys.modules if name.startswith('opentelemetry.sdk')])"
     )
     ran = subprocess.run(
@@ -234,8 +271,8 @@ def test_the_verdict(found: Evidence, status: int, words: str) -> None:
 
 @pytest.mark.parametrize(("seconds", "outage", "stopped"), [(20, 5, (5, 10)), (6, 6, (0, 6)), (3, 0, (1, 1))])
 def test_when_the_collector_is_stopped(seconds: float, outage: float, stopped: tuple[float, float]) -> None:
-    """Within the time of the demo, with more of it after than before."""
-    assert DemoOptions(seconds=seconds, outage=outage).stopped == stopped
+    """Within the time of the show, with more of it after than before."""
+    assert OutageOptions(seconds=seconds, outage=outage).stopped == stopped
 
 
 # -- the workload ------------------------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ def test_defaults_are_the_specifications() -> None:
         "max_export_batch_size": 512,
         "schedule_delay_millis": 5000,
         "export_timeout_millis": 30000,
+        "max_held_spans": 16384,
         "max_held_bytes": 33554432,
         "max_request_bytes": 4000000,
         "flush_on_sigterm": False,
@@ -62,6 +63,8 @@ def test_defaults_are_the_specifications() -> None:
         "calm_millis": 3000,
         "min_probability": 0.01,
         "keep_share": 0.5,
+        "slow_trace_millis": None,
+        "trace_timeout_millis": 30000,
         "priority_attributes": ("otlp.priority", "observability.priority"),
         "low_priority_names": (),
         "high_priority_names": (),
@@ -72,6 +75,7 @@ def test_defaults_are_the_specifications() -> None:
         "attribute_length": None,
         "degraded_attribute_length": 255,
         "memory_limit_bytes": None,
+        "report": True,
         "cpu_share": None,
     }
     assert ShedConfig.from_env({}) == ShedConfig()

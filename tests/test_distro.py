@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,10 +20,11 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON
 
-from otel_shed import AdaptiveSampler, LoadShedder, SheddingSpanExporter, SheddingSpanProcessor, distro, substitution
+from otel_shed import LoadShedder, Phase, SheddingSpanExporter, SheddingSpanProcessor, distro, substitution
 from otel_shed.distro import ShedConfigurator, ShedDistro, parentbased_shed_sampler, shed_sampler
 from otel_shed.environment import forget_warnings
 from otel_shed.testing.receiver import Receiver
+from tests.conftest import ended_span
 
 BIN = Path(sys.executable).parent
 
@@ -169,7 +171,7 @@ def test_the_exporter_and_the_sampler_in_a_stock_set_up() -> None:
             }
         )
         assert receiver.counts.spans == 1
-    assert told.processors == [[*STOCK, "otel_shed.exporter"]]
+    assert told.processors == [[*STOCK, "otel_shed.shedder"]]
     assert told.sampler == "AdaptiveSampler{root:AlwaysOnSampler}"
 
 
@@ -370,14 +372,26 @@ def test_a_queue_before_a_queue_is_taken_away(environ: MutableMapping[str, str])
     processor.shutdown()
 
 
+def test_the_exporter_shares_the_samplers_shedder(environ: MutableMapping[str, str]) -> None:
+    """What OTEL_TRACES_EXPORTER=otlp_shed makes is of the process's shedder: its stats, its pressure, its phase."""
+    environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:1"
+    (entry_point,) = entry_points(group="opentelemetry_traces_exporter", name="otlp_shed")
+    exporter = entry_point.load()()
+    assert isinstance(exporter, SheddingSpanExporter)
+    LoadShedder.default().force_phase(Phase.SHED_OPTIONAL)
+    exporter.export([ended_span()])
+    assert exporter.force_flush()
+    assert LoadShedder.default().stats().summarized == exporter.stats().summarized == 1
+    exporter.shutdown()
+
+
 def test_sampler_factories(environ: MutableMapping[str, str], caplog: pytest.LogCaptureFixture) -> None:
-    """They give the samplers of the process's shedder, count for its stats, and warn of an argument."""
+    """They give the samplers of the process's shedder, count for its stats, and take a ceiling as their argument."""
     shed_sampler("").should_sample(None, 1, "root")
     parentbased_shed_sampler(None).should_sample(None, 1, "root")
     assert LoadShedder.default().stats().started == 2
+    assert shed_sampler("rate=5").get_description() == "AdaptiveSampler{root:AlwaysOnSampler,ceiling:rate=5}"
     assert lines(caplog) == []
-    assert isinstance(shed_sampler("rate=5"), AdaptiveSampler)
-    assert lines(caplog) == ["OTEL_TRACES_SAMPLER_ARG='rate=5' is not read by the sampler shed; using none"]
 
 
 def test_sampler_factories_when_disabled(environ: MutableMapping[str, str]) -> None:

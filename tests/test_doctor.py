@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from otel_shed.command.doctor import run_doctor
+from otel_shed.command.setup import launcher_findings
 from otel_shed.environment import forget_warnings
 from otel_shed.otlp.settings import GRPC, HTTP_PROTOBUF
 from otel_shed.testing.answers import Answer, Request, partial_success
@@ -483,6 +484,18 @@ def test_a_variable_that_the_sdk_dies_of(receiver: Receiver) -> None:
         ({"OTEL_SDK_DISABLED": "true"}, "warn OTEL_SDK_DISABLED=true: nothing is traced"),
         ({"OTEL_TRACES_EXPORTER": "console"}, "warn OTEL_TRACES_EXPORTER=console: no span goes to the collector"),
         ({"OTEL_TRACES_SAMPLER": "always_off"}, "warn OTEL_TRACES_SAMPLER=always_off"),
+        (
+            {"OTEL_PYTHON_DISTRO": "shed", "OTEL_TRACES_SAMPLER_ARG": "rate=100"},
+            "note OTEL_TRACES_SAMPLER_ARG: at most 100 traces a second begin here",
+        ),
+        (
+            {"OTEL_TRACES_SAMPLER": "shed", "OTEL_TRACES_SAMPLER_ARG": "0.25"},
+            "note OTEL_TRACES_SAMPLER_ARG: at most 0.25 of the traces are recorded",
+        ),
+        (
+            {"OTEL_TRACES_SAMPLER": "parentbased_shed", "OTEL_TRACES_SAMPLER_ARG": "rate=-7"},
+            "warn OTEL_TRACES_SAMPLER_ARG='rate=-7' is not a number from 0 to 1, or rate= and a number above 0",
+        ),
         ({"OTEL_CONFIG_FILE": "otel.yaml"}, "note OTEL_CONFIG_FILE=otel.yaml"),
         ({}, "note this environment gives the program no name: that is OTEL_SERVICE_NAME"),
         ({"OTEL_SERVICE_NAME": "shop"}, "(service shop, trace"),
@@ -495,3 +508,12 @@ def test_the_set_up(monkeypatch: pytest.MonkeyPatch, receiver: Receiver, variabl
     found = report(receiver.grpc_endpoint)
     assert found.status == 0
     assert found.says(words)
+
+
+@pytest.mark.parametrize(
+    "variables", [{"OTEL_TRACES_SAMPLER": "parentbased_shed", "OTEL_SHED_ENABLED": "false"}, {}], ids=str
+)
+def test_a_ceiling_that_is_not_in_force(variables: dict[str, str]) -> None:
+    """Nothing is said of a ceiling where none of our samplers is at work."""
+    findings = launcher_findings(variables | {"OTEL_TRACES_SAMPLER_ARG": "0.25"})
+    assert not [finding for finding in findings if "OTEL_TRACES_SAMPLER_ARG" in finding.text]

@@ -6,9 +6,11 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
     SimpleSpanProcessor,
@@ -16,11 +18,17 @@ from opentelemetry.sdk.trace.export import (
     SpanExportResult,
 )
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult, StaticSampler
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import SpanContext, StatusCode, TraceFlags
 
-from otel_shed import SheddingSpanProcessor
+from otel_shed import LoadShedder, OTLPSpanExporter, Phase, Priority, ShedConfig, SheddingSpanProcessor
+from otel_shed.otlp.client import OTLPClient
 from otel_shed.testing.exporters import RecordingExporter
+from otel_shed.testing.transport import ScriptedTransport
 from tests.conftest import ended_span
+from tests.control.spans import span
+
+# The machine's own memory is not to press.
+ALONE = ShedConfig(memory_limit_bytes=2**50)
 
 
 def test_a_program_sees_the_stock_processor() -> None:
@@ -112,6 +120,96 @@ def test_cuts_long_attributes_where_it_is_told_to(monkeypatch: pytest.MonkeyPatc
     assert (theirs.spans[0].attributes or {})["key"] == "a long value"
 
 
+def test_cuts_shorter_while_it_sheds() -> None:
+    """In the phases that shed, values have degraded_attribute_length, else attribute_length; the span stays whole."""
+    ours, theirs = RecordingExporter(), RecordingExporter()
+    shedder = LoadShedder(replace(ALONE, attribute_length=20, degraded_attribute_length=5))
+    provider = TracerProvider(span_limits=SpanLimits(max_span_attributes=3), shutdown_on_exit=False)
+    provider.add_span_processor(shedder.span_processor(ours))
+    provider.add_span_processor(SimpleSpanProcessor(theirs))
+    lengths = {}
+    for phase in (*Phase, Phase.NORMAL):
+        shedder.force_phase(phase)
+        attributes = {"dropped": "by the limit", "otlp.priority": "high", "text": "x" * 50, "all": ("y" * 50, "z")}
+        provider.get_tracer("test").start_span(phase, attributes=attributes).end()
+        assert provider.force_flush()
+        cut, whole = ours.spans[-1], theirs.spans[-1]
+        assert cut.name == whole.name == phase
+        read = cut.attributes or {}
+        lengths[phase] = len(str(read["text"]))
+        assert read["all"] == ("y" * (lengths[phase] - 1) + "…", "z")
+        assert read["text"] == "x" * (lengths[phase] - 1) + "…"
+        assert read["otlp.priority"] == "high"[: lengths[phase]]
+        assert (whole.attributes or {})["text"] == "x" * 50
+        assert (cut.dropped_attributes, whole.dropped_attributes) == (1, 1)
+    assert lengths == {
+        Phase.NORMAL: 20,
+        Phase.OBSERVE: 20,
+        Phase.DEGRADE: 5,
+        Phase.SHED_OPTIONAL: 5,
+        Phase.RECOVERY: 5,
+    }
+
+
+@pytest.mark.parametrize("phase", [Phase.NORMAL, Phase.DEGRADE])
+def test_cuts_what_it_encodes(phase: Phase) -> None:
+    """Over OTLP the values are as short, and the count of what the span had to drop is the span's."""
+    exporter, transport = OTLPSpanExporter(), ScriptedTransport()
+    exporter._client = OTLPClient(transport, timeout=10.0)
+    shedder = LoadShedder(ALONE, exporter=exporter)
+    provider = TracerProvider(span_limits=SpanLimits(max_span_attributes=1), shutdown_on_exit=False)
+    provider.add_span_processor(shedder.span_processor())
+    shedder.force_phase(phase)
+    provider.get_tracer("test").start_span("work", attributes={"dropped": "", "text": "x" * 300}).end()
+    assert provider.force_flush()
+    (payload,) = transport.payloads
+    sent = ExportTraceServiceRequest.FromString(payload).resource_spans[0].scope_spans[0].spans[0]
+    (attribute,) = sent.attributes
+    assert attribute.value.string_value == ("x" * 300 if phase is Phase.NORMAL else "x" * 254 + "…")
+    assert sent.dropped_attributes_count == 1
+
+
+def test_observing_cuts_nothing() -> None:
+    """In observe mode attributes are as long as ever, and nothing is shed; it is counted what would have been."""
+    exporter = RecordingExporter()
+    shedder = LoadShedder(replace(ALONE, mode="observe"), exporter=exporter)
+    processor = shedder.span_processor()
+    shedder.force_phase(Phase.SHED_OPTIONAL)
+    for priority in Priority:
+        processor.on_end(span(priority=priority, text="x" * 300))
+    assert processor.force_flush()
+    assert [len(str((one.attributes or {})["text"])) for one in exporter.spans] == [300] * 4
+    stats = shedder.stats()
+    assert (stats.ended, stats.exported, stats.would_have_shed, stats.summary) == (4, 4, 2, ())
+    assert (stats.phase, stats.sample_probability, stats.unaccounted) == (Phase.SHED_OPTIONAL, 1.0, 0)
+
+
+def test_sheds_what_the_phase_says() -> None:
+    """Spans go out by their priority, and each that does not is counted as what it came to."""
+    exporter = RecordingExporter()
+    shedder = LoadShedder(ALONE, exporter=exporter)
+    processor = shedder.span_processor()
+    gone: dict[Phase, list[str]] = {}
+    for phase in Phase:
+        shedder.force_phase(phase)
+        before = len(exporter.spans)
+        for priority in Priority:
+            processor.on_end(span(priority.name, priority))
+        assert processor.force_flush()
+        gone[phase] = [priority.name for priority in Priority]
+        for one in exporter.spans[before:]:
+            gone[phase].remove(one.name)
+    assert gone == {
+        Phase.NORMAL: [],
+        Phase.OBSERVE: [],
+        Phase.DEGRADE: ["LOW"],
+        Phase.RECOVERY: ["LOW"],
+        Phase.SHED_OPTIONAL: ["LOW", "NORMAL"],
+    }
+    stats = shedder.stats()
+    assert (stats.dropped, stats.summarized, stats.exported) == ({"low_priority": 2}, 2, 16)
+
+
 def test_dropped_spans_never_arrive() -> None:
     """What the sampler drops never reaches the processor."""
     processor = SheddingSpanProcessor(RecordingExporter())
@@ -129,12 +227,35 @@ class Broken:
         raise ZeroDivisionError("broken span")
 
 
+class HalfBroken:
+    """Stands for a span of which only the context can be read."""
+
+    context = SpanContext(1, 2, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+
+    def __getattr__(self, name: str) -> object:
+        raise ZeroDivisionError("half a span")
+
+
 def test_on_end_never_raises(caplog: pytest.LogCaptureFixture) -> None:
     """Whatever is handed to on_end, the application hears nothing, and it is counted."""
     processor = SheddingSpanProcessor(RecordingExporter())
     processor.on_end(Broken())  # type: ignore[arg-type]
     assert processor.stats().dropped == {"encode_failed": 1}
     assert [entry.levelno for entry in caplog.records] == [logging.WARNING]
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_on_end_never_raises_while_it_sheds(phase: Phase) -> None:
+    """A span that cannot be judged is counted once, in every phase."""
+    exporter = OTLPSpanExporter()
+    exporter._client = OTLPClient(ScriptedTransport(), timeout=10.0)
+    shedder = LoadShedder(ALONE, exporter=exporter)
+    processor = shedder.span_processor()
+    shedder.force_phase(phase)
+    for broken in (Broken(), HalfBroken()):
+        processor.on_end(broken)  # type: ignore[arg-type]
+    stats = shedder.stats()
+    assert (stats.ended, stats.dropped, stats.unaccounted) == (2, {"encode_failed": 2}, 0)
 
 
 class HungExporter(SpanExporter):
@@ -170,7 +291,7 @@ def test_producers_never_wait_for_a_hung_exporter(caplog: pytest.LogCaptureFixtu
     stats = processor.stats()
     assert (stats.ended, stats.unaccounted) == (10_000, 0)
     assert stats.queued <= 16
-    assert stats.dropped["queue_full"] == 10_000 - stats.queued - stats.in_flight - stats.exported
+    assert set(stats.dropped) <= {"queue_full", "over_budget"}
     assert len(caplog.records) <= 1
     exporter.over.set()
     processor.shutdown()
@@ -186,10 +307,10 @@ def test_reports_an_exporter_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None
     assert not processor.stats().exporter_healthy
 
 
-@pytest.mark.parametrize("error", [RuntimeError("no"), SystemExit(3), KeyboardInterrupt()])
-def test_an_exporter_that_raises_costs_its_batch(error: BaseException) -> None:
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit, KeyboardInterrupt])
+def test_an_exporter_that_raises_costs_its_batch(error: type[BaseException]) -> None:
     """An exception, even one that would end a thread, is an export that failed; the next batch goes through."""
-    answers = [error]
+    answers = [error("no")]
 
     def answer(spans: Sequence[ReadableSpan]) -> SpanExportResult:
         if answers:

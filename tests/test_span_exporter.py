@@ -9,9 +9,12 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 
-from otel_shed import SheddingSpanExporter
+from otel_shed import LoadShedder, Phase, Priority, ShedConfig, SheddingSpanExporter
 from otel_shed.testing.exporters import RecordingExporter
 from tests.conftest import ended_span
+from tests.control.spans import span
+
+SUCCESS = SpanExportResult.SUCCESS
 
 
 def held_up(**settings: int) -> tuple[SheddingSpanExporter, RecordingExporter, threading.Event]:
@@ -90,6 +93,57 @@ def test_stands_behind_the_stock_processor() -> None:
     provider.shutdown()
     assert len(inner.spans) == 600
     assert inner.shutdowns == 1
+
+
+def test_sheds_what_the_phase_says() -> None:
+    """In each phase the batch goes on without what is shed of it, cut shorter where the phase says so."""
+    inner = RecordingExporter()
+    shedder = LoadShedder(ShedConfig(memory_limit_bytes=2**50, degraded_attribute_length=5))
+    exporter = SheddingSpanExporter(inner, shedder=shedder, max_batches=5)
+    arrived: dict[Phase, list[tuple[str, str]]] = {}
+    for phase in Phase:
+        shedder.force_phase(phase)
+        before = len(inner.spans)
+        assert exporter.export([span(each.name, each, text="a long text") for each in Priority]) is SUCCESS
+        assert exporter.force_flush()
+        arrived[phase] = [(one.name, str((one.attributes or {})["text"])) for one in inner.spans[before:]]
+    whole = [(priority.name, "a long text") for priority in Priority]
+    cut = [(priority.name, "a lo…") for priority in Priority]
+    assert arrived == {
+        Phase.NORMAL: whole,
+        Phase.OBSERVE: whole,
+        Phase.DEGRADE: cut[1:],
+        Phase.RECOVERY: cut[1:],
+        Phase.SHED_OPTIONAL: cut[2:],
+    }
+    stats = exporter.stats()
+    assert (stats.ended, stats.dropped, stats.summarized, stats.unaccounted) == (20, {"low_priority": 2}, 2, 0)
+
+
+@pytest.mark.parametrize("max_batches", [None, 2])
+def test_a_batch_that_is_shed_whole_is_not_exported(max_batches: int | None) -> None:
+    """Parity L6: nothing of it is left, so there is no call."""
+    inner = RecordingExporter()
+    shedder = LoadShedder(ShedConfig(memory_limit_bytes=2**50, keep_share=0.0))
+    exporter = SheddingSpanExporter(inner, shedder=shedder, max_batches=max_batches)
+    shedder.force_phase(Phase.SHED_OPTIONAL)
+    assert exporter.export([span(priority=priority) for priority in Priority]) is SUCCESS
+    assert exporter.force_flush()
+    assert (inner.batches, exporter.stats().summarized) == ([], 4)
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_a_span_that_cannot_be_judged_is_counted_once(phase: Phase) -> None:
+    """Parity L3: export neither raises nor fails, and no span is counted as two."""
+    shedder = LoadShedder(ShedConfig(memory_limit_bytes=2**50))
+    inner = RecordingExporter()
+    exporter = SheddingSpanExporter(inner, shedder=shedder)
+    shedder.force_phase(phase)
+    assert exporter.export([ReadableSpan(["a", "list"]), object(), span()]) is SUCCESS  # type: ignore[arg-type, list-item]
+    assert not exporter.force_flush()  # one was lost
+    stats = exporter.stats()
+    assert (stats.ended, stats.dropped, stats.unaccounted) == (3, {"encode_failed": 1}, 0)
+    assert stats.exported == len(inner.spans) == 2 - stats.summarized
 
 
 def test_export_never_raises() -> None:

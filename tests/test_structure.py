@@ -17,19 +17,21 @@ LAYERS = [
     ["shedder"],
     ["processor", "exporter"],
     ["assembly"],
-    ["stats", "metrics", "sampler"],
+    ["stats", "metrics", "sampler", "report"],
     ["control"],
     ["pipeline"],
     ["otlp"],
     ["config"],
     ["setting"],
-    ["environment", "environment_variables", "sdk_environment", "log_limit", "native", "record", "outcome"],
+    ["environment", "environment_variables", "sdk_environment", "fork", "instruments", "steady_clock"],
+    ["log_limit", "native", "compiled", "record", "outcome"],
 ]
-# Offered to users' tests: above everything, and nothing but the demo imports it.
+# Offered to users' tests: beside the command, and nothing but its demo imports it.
 TESTING = "testing"
-RANK = {name: len(LAYERS) - number for number, layer in enumerate(LAYERS) for name in layer} | {TESTING: len(LAYERS)}
+RANK = {name: len(LAYERS) - number for number, layer in enumerate(LAYERS) for name in layer}
+RANK[TESTING] = RANK["command"]
 # Values that every layer speaks in.
-WORDS = {"otel_shed.control.phase"}
+WORDS = {"otel_shed.control.phase", "otel_shed.control.threshold"}
 MAX_LINES = 300
 
 

@@ -1,94 +1,43 @@
 """A collector on loopback, in a process of its own, that can be stopped, let go on, and asked what it received.
 
-Called by the demo's main thread; a reader thread owns the process's output and the count that is in it. The rule: once
-``close`` has returned the process is gone, also when it was stopped at that moment.
+Called by the command's main thread; the reader thread of each collector owns its count.
 """
 
 from __future__ import annotations
 
-import atexit
 import importlib.metadata
 import importlib.util
 import json
 import os
 import re
 import socket
-import subprocess
 import sys
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 import psutil
 
+from otel_shed.command.companion import Companion, StartError
 from otel_shed.otlp.settings import GRPC, HTTP_PROTOBUF
 
 Kind = Literal["auto", "rotel", "receiver"]
 
-_START_SECONDS = 15.0
 _LAST_WORDS_SECONDS = 5.0
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # The same line has resource_spans=1.
 _RECEIVED = re.compile(r"(?<!resource_)spans=(\d+)")
 
 
-class CollectorError(Exception):
-    """The collector could not be started; the text says why."""
-
-
-class Collector:
-    """One running process; a context manager that ends it.
-
-    name: which one runs, in words. endpoints: by protocol, as OTEL_EXPORTER_OTLP_ENDPOINT wants them.
-    """
+class Collector(Companion):
+    """name: which one runs, in words. endpoints: by protocol, as OTEL_EXPORTER_OTLP_ENDPOINT wants them."""
 
     name = ""
-
-    def __init__(self, command: Sequence[str], environ: Mapping[str, str], *, stdin: int = subprocess.DEVNULL) -> None:
-        self.endpoints: dict[str, str] = {}
-        self._output: deque[str] = deque(maxlen=20)
-        # A session of its own: Ctrl-C in the terminal is for the demo to act on, and not for the collector.
-        self._process = subprocess.Popen(
-            command,
-            env=dict(environ),
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        atexit.register(self.close)  # for a Ctrl-C that comes before a with-statement has it
-        self._reader = threading.Thread(target=self._read, name="otel-shed-collector-output", daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as output:
-            for raw in output:
-                line = _COLOUR.sub("", raw.decode("utf-8", "replace")).rstrip()
-                self._output.append(line)
-                self._take(line)
-
-    def _take(self, line: str) -> None:
-        """Look at a line of its output, on the reader thread."""
-        raise NotImplementedError
+    endpoints: dict[str, str]
 
     @property
     def received(self) -> int | None:
         """Spans received as far as is known by now; None if the collector tells only at its end."""
         raise NotImplementedError
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def running(self) -> bool:
-        return self._process.poll() is None
 
     def stop(self) -> None:
         """SIGSTOP: connections stay open, nothing is answered."""
@@ -105,44 +54,9 @@ class Collector:
         if self.running:
             self.go_on()
             self._process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_LAST_WORDS_SECONDS)
+        self.wait(_LAST_WORDS_SECONDS)
         self.close()
         return self.received
-
-    def close(self) -> None:
-        """End the process, whatever state it is in; its output is read to the end."""
-        if self.running:
-            self._process.kill()  # which takes effect on a stopped process too
-            self._process.wait()
-        self._reader.join(_LAST_WORDS_SECONDS)
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        atexit.unregister(self.close)
-
-    def __enter__(self) -> Collector:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _wait_until(self, ready: Callable[[], bool]) -> None:
-        """Return once ``ready()``; CollectorError, with the process gone, if it ends before that or takes too long."""
-        deadline = time.monotonic() + _START_SECONDS
-        try:
-            while not ready():
-                if not self.running:
-                    self._reader.join(_LAST_WORDS_SECONDS)
-                    said = "; ".join(line for line in self._output if line) or "nothing"
-                    raise CollectorError(f"it ended with status {self._process.returncode} and said: {said}")
-                if time.monotonic() > deadline:
-                    raise CollectorError(f"it was not ready within {_START_SECONDS:.0f} s")
-                time.sleep(0.02)
-        except BaseException:
-            self.close()
-            raise
 
 
 class Rotel(Collector):
@@ -178,10 +92,10 @@ class Rotel(Collector):
 def _rotel_binary() -> Path:
     specification = importlib.util.find_spec("rotel")
     if specification is None or not specification.submodule_search_locations:
-        raise CollectorError("it is not installed")
+        raise StartError("it is not installed")
     binary = Path(specification.submodule_search_locations[0]) / "rotel-agent"
     if not os.access(binary, os.X_OK):
-        raise CollectorError("its wheel has no program for this platform")
+        raise StartError("its wheel has no program for this platform")
     return binary
 
 
@@ -194,8 +108,7 @@ class OwnReceiver(Collector):
         self._said: list[dict[str, object]] = []
         super().__init__(
             [sys.executable, "-m", "otel_shed.testing.receiver", "--grpc-port", "0", "--http-port", "0"],
-            os.environ,
-            stdin=subprocess.PIPE,  # it ends with this pipe, so also if we are killed
+            ends_with_pipe=True,
         )
         self._wait_until(lambda: bool(self._said))
         ports = self._said[0]
@@ -215,24 +128,26 @@ class OwnReceiver(Collector):
         return spans if isinstance(spans, int) else None
 
 
+def start_rotel(kind: Kind = "auto") -> tuple[Rotel | None, str]:
+    """Start rotel, and say why it is not there, if it is not; never with ``receiver``. StartError with ``rotel``."""
+    if kind == "receiver":
+        return None, ""
+    try:
+        _rotel_binary()
+        return Rotel(), ""
+    except StartError as error:
+        if kind == "rotel":
+            raise StartError(f"rotel cannot be used here: {error}") from error
+        return None, f"rotel cannot be used here: {error}"
+
+
 def start_collector(kind: Kind = "auto") -> tuple[Collector, str]:
     """Start one, and say why it is not rotel, if it is not: an empty text if nothing hindered that.
 
-    ``auto`` takes rotel where it is there and runs, and else the receiver. Raises CollectorError.
+    ``auto`` takes rotel where it is there and runs, and else the receiver. Raises StartError.
     """
-    why = ""
-    if kind != "receiver":
-        try:
-            _rotel_binary()
-            return Rotel(), ""
-        except (CollectorError, OSError) as error:
-            if kind == "rotel":
-                raise CollectorError(f"rotel cannot be used here: {error}") from error
-            why = f"rotel cannot be used here: {error}"
-    try:
-        return OwnReceiver(), why
-    except OSError as error:
-        raise CollectorError(str(error)) from error
+    rotel, why = start_rotel(kind)
+    return (rotel or OwnReceiver()), why
 
 
 def _free_ports(count: int) -> list[int]:

@@ -1,231 +1,152 @@
-"""The demo: a traced workload, a collector that goes away and comes back, and the account of every span at the end.
+"""The demo: the same storm through the stock processor and through otel-shed, seen live, and side by side on a page.
 
-Called by the command on its main thread, which starts the threads of the workload and stops them. The rule: whatever
-happens, Ctrl-C included, the collector is gone and the environment is as before when ``run_demo`` has returned, and the
-account is printed if there is one.
+Called by the command on its main thread, which starts the processes of both sides and watches them. The rules: whatever
+happens, Ctrl-C included, no process is left when ``run_demo`` has returned; what was seen up to then is printed and
+written.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
 
-from otel_shed.command.account import Evidence, verdict, write_account
-from otel_shed.command.collector import Collector, Kind, start_collector
-from otel_shed.command.surroundings import as_before, logs_to
+from otel_shed.command.storm.live import HEADING, Tally, row
+from otel_shed.command.storm.page import Show, page
+from otel_shed.command.storm.run import OURS, STOCK, Outcome, Plan, Side, SideName
+from otel_shed.command.storm.table import table
+from otel_shed.command.surroundings import interrupted_by_sigterm
 from otel_shed.command.view import LiveView
-from otel_shed.command.workload import THREADS, Shop
-from otel_shed.otlp.settings import GRPC
-from otel_shed.sdk_environment import repair_limits
 
-if TYPE_CHECKING:  # the SDK reads the environment when it is imported, so that comes after the repairs
-    from otel_shed.stats import Stats
-
-_HEADING = "  time  collector  ended/s  exported  queued  in flight  dropped  phase"
-_RATE_WINDOW_SECONDS = 1.0
+PAGE = Path("otel-shed-demo.html")
+# Two programs and two collectors, none of which is to wait for another's processor.
+_CORES_FOR_BOTH = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions:
-    """seconds: how long the workload runs. outage: for how many of them the collector is stopped. rate: spans a second.
+    """page: where to write it; None for none."""
 
-    endpoint: of a collector that is there already, which is then neither started, stopped nor asked for its count.
-    protocol: grpc or http/protobuf; grpc, or with ``endpoint`` what the environment says, if None.
-    """
-
-    seconds: float = 20.0
-    outage: float = 5.0
-    rate: float = 700.0
-    endpoint: str | None = None
-    protocol: str | None = None
-    collector: Kind = "auto"
-
-    @property
-    def stopped(self) -> tuple[float, float]:
-        """From when to when, in seconds of the demo, the collector is stopped; later there is time to recover."""
-        begin = max(0.0, self.seconds - self.outage) / 3
-        return begin, min(self.seconds, begin + self.outage)
+    plan: Plan
+    page: Path | None = PAGE
 
 
 def run_demo(options: DemoOptions, out: TextIO) -> int:
-    """Run it; the exit status. Raises CollectorError if none can be started."""
-    with ExitStack() as stack:
-        stack.enter_context(as_before(os.environ))
-        repair_limits(os.environ)
-        os.environ.pop("OTEL_SDK_DISABLED", None)
-        stack.enter_context(_interrupted_by_sigterm())
-        collector: Collector | None = None
-        if options.endpoint is None:
-            out.write("Starting a collector on loopback ...\n")
-            collector, why = start_collector(options.collector)
-            stack.enter_context(collector)
-            if why:
-                out.write(f"({why})\n")
-        return _Demo(options, collector, out).run()
+    """Run it; the exit status. Raises StartError if one of the processes cannot be started."""
+    with interrupted_by_sigterm():
+        return _Demo(options, out, at_the_same_time=_cores() >= _CORES_FOR_BOTH).run()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Demo:
-    def __init__(self, options: DemoOptions, collector: Collector | None, out: TextIO) -> None:
-        from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-        from opentelemetry.sdk.trace import TracerProvider
-
-        from otel_shed.config import ShedConfig
-        from otel_shed.otlp.exporter import OTLPSpanExporter
-        from otel_shed.shedder import LoadShedder
-
+    def __init__(self, options: DemoOptions, out: TextIO, *, at_the_same_time: bool) -> None:
         self._options = options
-        self._collector = collector
         self._out = out
-        self._view = LiveView(out, _HEADING)
-        self._is_stopped = False
-        self._rate: deque[tuple[float, int]] = deque()
-        # The request that the outage catches is to be answered late, not to be sent, and counted, a second time.
-        patience = options.outage + 25
-        protocol = options.protocol or (GRPC if collector else None)
-        endpoint = collector.endpoints[protocol or GRPC] if collector else options.endpoint
-        self._exporter = OTLPSpanExporter(
-            protocol=protocol,
-            endpoint=endpoint,
-            timeout=patience if collector else None,
-            # What is set for another collector (headers, certificates, proxies) is not for ours.
-            environ={} if collector else os.environ,
-            channel_options=(("grpc.enable_http_proxy", 0),) if collector else None,
-        )
-        config = ShedConfig.from_env(enabled=True)
-        if collector:
-            config = replace(config, export_timeout_millis=patience * 1000)
-        self._shedder = LoadShedder(config, exporter=self._exporter)
-        self._provider = TracerProvider(
-            sampler=self._shedder.sampler(),
-            resource=Resource.create({SERVICE_NAME: "otel-shed-demo"}),
-            shutdown_on_exit=False,
-        )
-        self._provider.add_span_processor(self._shedder.span_processor())
-        self._shop = Shop(self._provider, spans_per_second=options.rate)
+        self._together = at_the_same_time
+        self._view = LiveView(out, HEADING)
+        self._tallies = {STOCK: Tally(), OURS: Tally()}
+        self._outcomes: dict[SideName, Outcome] = {}
+        self._counted_by = "nobody"
+        self._began = time.monotonic()
 
     def run(self) -> int:
         """Show it; the exit status."""
         self._introduce()
         self._view.open()
-        with logs_to(self._view):
-            try:
-                self._shop.start()
-                self._watch()
-            except KeyboardInterrupt:
-                self._view.say("  Interrupted: this is where it ends.")
-            finally:
-                self._close()
+        rounds: Sequence[tuple[SideName, ...]] = [(STOCK, OURS)] if self._together else [(STOCK,), (OURS,)]
+        try:
+            for names in rounds:
+                self._play(names)
+        except KeyboardInterrupt:
+            pass  # said already; a second one only means not to wait
         self._view.close()
         return self._conclude()
 
     def _introduce(self) -> None:
-        options, settings = self._options, self._exporter.settings
-        begin, end = options.stopped
-        endpoint = self._collector.endpoints[settings.protocol] if self._collector else options.endpoint
-        whose = f"{self._collector.name} (process {self._collector.pid}), " if self._collector else ""
-        lines = [
-            f"Collector: {whose}{endpoint}, {settings.protocol}.",
-            f"Workload:  a web shop, {THREADS} threads, {options.rate:,.0f} spans a second for {options.seconds:g} s.",
-            f"Queue:     {self._shedder.config.max_queue_size:,} spans.",
-        ]
-        if self._collector and end > begin:
-            lines.append(f"Outage:    from {begin:.1f} s to {end:.1f} s the collector is stopped (SIGSTOP).")
-        self._out.write("\n".join(lines) + "\n\n")
-
-    def _watch(self) -> None:
-        """Show what goes on, and stop the collector for a while, until the time is over."""
-        options = self._options
-        began = time.monotonic()
-        begin, end = options.stopped
-        pause = threading.Event()  # waits as sleep() does, and lets Ctrl-C through on every platform
-        while (now := time.monotonic() - began) < options.seconds:
-            if self._collector and begin < end:
-                if not self._is_stopped and begin <= now < end:
-                    self._is_stopped = True
-                    self._collector.stop()
-                    self._view.say(f"  {now:4.1f}  the collector is stopped; what ends now has to wait")
-                elif self._is_stopped and now >= end:
-                    self._let_go_on(f"  {now:4.1f}  the collector runs again")
-            self._view.row(now, self._row(now))
-            pause.wait(min(self._view.refresh, options.seconds - now))
-        self._let_go_on(f"  {options.seconds:4.1f}  the collector runs again")
-        self._shop.stop()
-        self._view.row(now, self._row(now), force=True)
-
-    def _let_go_on(self, text: str) -> None:
-        if self._collector and self._is_stopped:
-            self._is_stopped = False
-            self._collector.go_on()
-            self._view.say(text)
-
-    def _row(self, now: float) -> str:
-        stats = self._shedder.stats()
-        return (
-            f" {now:5.1f}  {self._state(stats):<9}  {self._ended_per_second(now, stats.ended):>7,.0f}  "
-            f"{stats.exported:>8,}  {stats.queued:>6,}  {stats.in_flight:>9,}  {sum(stats.dropped.values()):>7,}  "
-            f"{stats.phase.name.lower()}"
+        plan = self._options.plan
+        how = "answers late" if plan.mode == "slow" else "refuses what is more"
+        order = "Both sides at the same time" if self._together else "One side after the other"
+        self._out.write(
+            f"Workload:  {plan.rate:,.0f} spans a second for {plan.seconds:g} s, then {plan.calm_rate:,.0f} for "
+            f"{plan.calm:g} s; ten-span traces of 2 s, {100 * plan.failing:g} % of them fail.\n"
+            f"Collector: takes {plan.capacity:,.0f} spans a second, and {how}; {plan.protocol}, on loopback.\n"
+            f"{order}: the stock BatchSpanProcessor, and otel-shed.\n\n"
         )
 
-    def _state(self, stats: Stats) -> str:
-        if self._collector is None:
-            if not stats.exporter_healthy:
-                return "failing"
-            return "healthy" if stats.exports_succeeded else "waiting"
-        if not self._collector.running:
-            return "gone"
-        return "STOPPED" if self._is_stopped else "running"
+    def _play(self, names: Iterable[SideName]) -> None:
+        """The sides, from beginning to end; early if interrupted, and then what there is of them is kept."""
+        with ExitStack() as stack:
+            sides: list[Side] = []
+            try:
+                for name in names:
+                    sides.append(stack.enter_context(Side(name, self._options.plan)))
+                    self._counted_by = sides[-1].collector_name
+                    if why := sides[-1].why_no_rotel:
+                        self._view.say(f"  ({why}; what the limited collector accepts is counted there alone)")
+                self._watch(sides)
+            except KeyboardInterrupt:
+                self._view.say("  Interrupted: what has begun comes to its end.")
+                raise
+            finally:
+                for side in sides:
+                    side.hurry()
+                    self._outcomes[side.name] = side.outcome
+                for side in sides:
+                    self._outcomes[side.name] = side.finish()
+                    self._tallies[side.name].take(self._outcomes[side.name])
+                self._show(force=True)
 
-    def _ended_per_second(self, now: float, ended: int) -> float:
-        while self._rate and now - self._rate[0][0] > _RATE_WINDOW_SECONDS:
-            self._rate.popleft()
-        self._rate.append((now, ended))
-        (before, ended_before), (after, ended_after) = self._rate[0], self._rate[-1]
-        return (ended_after - ended_before) / (after - before) if after > before else 0.0
+    def _watch(self, sides: Sequence[Side]) -> None:
+        pause = threading.Event()  # waits as sleep() does, and lets Ctrl-C through on every platform
+        while any(side.running for side in sides):
+            for side in sides:
+                self._tallies[side.name].take(side.outcome)
+            self._show()
+            pause.wait(self._view.refresh)
 
-    def _close(self) -> None:
-        """Let the collector answer, end the workload, deliver what is held."""
-        if self._collector and self._is_stopped:
-            self._is_stopped = False
-            self._collector.go_on()
-        self._shop.stop()
-        self._provider.shutdown()
+    def _show(self, *, force: bool = False) -> None:
+        text = row(self._tallies[STOCK], self._tallies[OURS])
+        self._view.row(time.monotonic() - self._began, text, force=force)
 
     def _conclude(self) -> int:
-        evidence = Evidence(
-            stats=self._shedder.stats(),
-            recorded=self._shop.recorded,
-            end_times=self._shop.end_times(),
-            counted=self._collector.finish() if self._collector else None,
-            counts=self._collector is not None,
-            outage=self._collector is not None and self._options.outage > 0,
-        )
-        self._out.write("\nThe account of every span:\n\n")
-        write_account(evidence, self._out)
-        status, text = verdict(evidence)
-        self._out.write(f"\n{text}\n")
-        if self._collector is None and not evidence.stats.exported:
-            asked = f"--endpoint {self._options.endpoint} --protocol {self._exporter.settings.protocol}"
-            self._out.write(f"Nothing was exported: otel-shed doctor {asked} tells why.\n")
-        return status
+        stock, ours = self._outcomes.get(STOCK), self._outcomes.get(OURS)
+        figures = [outcome.figures() if outcome else None for outcome in (stock, ours)]
+        self._out.write("\n" + "\n".join(table(*figures)) + "\n\n")
+        faults = list(_faults(ours))
+        self._out.write(f"FAILED: {'; '.join(faults)}.\n" if faults else _GOOD if ours else "")
+        where = self._options.page
+        if where is not None and any(figures):
+            show = Show(plan=self._options.plan, stock=stock, ours=ours, counted_by=self._counted_by)
+            try:
+                where.write_text(page(show), encoding="utf-8")
+                self._out.write(f"The page, with pictures: {where.resolve()}\n")
+            except OSError as error:
+                self._out.write(f"The page could not be written: {error}\n")
+                return 1
+        return 1 if faults else 0
 
 
-@contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM, and a terminal that goes away, end the demo as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
+_GOOD = "OK: otel-shed accounts for every span, and the collector counted what the account has exported.\n"
+
+
+def _faults(ours: Outcome | None) -> Iterable[str]:
+    """What does not agree on our side."""
+    if ours is None:
         return
-    signals = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {each: signal.signal(each, signal.default_int_handler) for each in signals}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+    if not ours.closings:
+        yield "the program with otel-shed did not come to its end"
+        return
+    if ours.unaccounted:
+        yield f"{ours.unaccounted:,} spans are unaccounted for"
+    counts = {"the limited collector": len(ours.arrived), "the collector behind it": ours.counted}
+    for who, count in counts.items():
+        if count is not None and count != ours.exported:
+            yield f"{who} counted {count:,} spans, the account has {ours.exported or 0:,} exported"

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from otel_shed import environment_variables
 from otel_shed.command.survey import Finding, Mark, proxy_variable
 from otel_shed.config import SETTINGS, ShedConfig
-from otel_shed.environment import Environment
+from otel_shed.control.ceiling import RateCeiling, parse_ceiling
+from otel_shed.environment import Environment, shown
 from otel_shed.otlp.settings import CODE, DEFAULT_TIMEOUT, GRPC, ExporterSettings
 from otel_shed.sdk_environment import (
     CONFIG_FILE,
@@ -29,6 +30,7 @@ from otel_shed.sdk_environment import (
 )
 
 RESOURCE_ATTRIBUTES = "OTEL_RESOURCE_ATTRIBUTES"
+TRACES_SAMPLER_ARG = "OTEL_TRACES_SAMPLER_ARG"
 _PACKAGES = {"SDK": "opentelemetry-sdk", "gRPC": "grpcio"}
 _OTLP_EXPORTERS = {"otlp", "otlp_shed", "otlp_proto_grpc", "otlp_proto_http"}
 _DISTRO_DEFAULTS = {
@@ -36,6 +38,7 @@ _DISTRO_DEFAULTS = {
     TRACES_SAMPLER: "parentbased_shed",
     "OTEL_SHED_FLUSH_ON_SIGTERM": "true",
 }
+_SAMPLERS_OF_OURS = {"shed", "parentbased_shed"}
 _SAMPLES_NOTHING = {"always_off", "parentbased_always_off"}
 
 
@@ -91,9 +94,27 @@ def launcher_findings(environ: MutableMapping[str, str]) -> Iterator[Finding]:
         yield Finding(Mark.WARN, f"{TRACES_EXPORTER}={exporters}: no span goes to the collector")
     if (sampler := environment.text(TRACES_SAMPLER)) in _SAMPLES_NOTHING:
         yield Finding(Mark.WARN, f"{TRACES_SAMPLER}={sampler}: no trace is recorded but for what a caller asks for")
+    is_ours = sampler in _SAMPLERS_OF_OURS or (sampler is None and environment.text(PYTHON_DISTRO) == NAME)
+    if is_ours and is_enabled(environ):
+        yield from _ceiling(environment.text(TRACES_SAMPLER_ARG))
     if environment.text("OTEL_SERVICE_NAME") is None and "service.name=" not in environ.get(RESOURCE_ATTRIBUTES, ""):
         yield Finding(Mark.NOTE, "this environment gives the program no name: that is OTEL_SERVICE_NAME")
     yield from _unknown_variables(environ)
+
+
+def _ceiling(argument: str | None) -> Iterator[Finding]:
+    """What our samplers make of their argument."""
+    try:
+        ceiling = parse_ceiling(argument)
+    except ValueError as allowed:
+        yield Finding(Mark.WARN, f"{TRACES_SAMPLER_ARG}={shown(argument)} is not {allowed}; using no ceiling")
+        return
+    if isinstance(ceiling, RateCeiling):
+        yield Finding(
+            Mark.NOTE, f"{TRACES_SAMPLER_ARG}: at most {ceiling.roots_per_second:g} traces a second begin here"
+        )
+    elif ceiling is not None:
+        yield Finding(Mark.NOTE, f"{TRACES_SAMPLER_ARG}: at most {ceiling.probability:g} of the traces are recorded")
 
 
 def _filled_in(environment: Environment) -> str:

@@ -1,4 +1,4 @@
-"""What a command borrows from its process and gives back: the environment, and what the library logs.
+"""What a command borrows from its process and gives back: the environment, signals, and what the library logs.
 
 Called on the main thread; the handler by whichever thread logs. The rule: after the block it is as it was before.
 """
@@ -6,6 +6,8 @@ Called on the main thread; the handler by whichever thread logs. The rule: after
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 
@@ -39,3 +41,18 @@ def logs_to(handler: logging.Handler) -> Iterator[None]:
         for logger, propagated in zip(loggers, before, strict=True):
             logger.removeHandler(handler)
             logger.propagate = propagated
+
+
+@contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """SIGTERM, and a terminal that goes away, end the command as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {each: signal.signal(each, signal.default_int_handler) for each in signals}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

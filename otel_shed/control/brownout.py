@@ -94,6 +94,11 @@ class Brownout:
         return self._view.row
 
     @property
+    def last_row(self) -> PhaseRow:
+        """The row of the phase as it was found last, for those who have seen to it that what was due has been done."""
+        return self._view.row
+
+    @property
     def row_in_force(self) -> PhaseRow:
         """The row to act on, as it stands: that of NORMAL where this does not enforce."""
         return self._view.row if self.enforcing else self.table[Phase.NORMAL]
@@ -102,6 +107,11 @@ class Brownout:
         """The phase and why, evaluated first if that is due."""
         self.row(now)
         return self._view.snapshot
+
+    def pressures(self, now: float | None = None) -> dict[str, float]:
+        """What each signal says, 0..1, by its name, evaluated first if that is due; the worst is the pressure."""
+        self.row(now)
+        return self._signals.last()
 
     def probability_floor(self, now: float | None = None) -> float:
         """The least share of unremarkable traces to keep, 0..1: the row's, or where it is on the ramp up to 1."""
@@ -121,7 +131,9 @@ class Brownout:
         view = self._view
         if RANK[view.row.phase] < RANK[Phase.RECOVERY] or view.snapshot.forced:
             return None
-        return max(self._due - now, view.hot + view.row.hold - now, 0.0)
+        # Overdue, where somebody who reads a signal does not come back: asking at once, again and again, is no help.
+        later = self._interval if self._due <= now else self._due - now
+        return max(later, view.hot + view.row.hold - now)
 
     # -- change --------------------------------------------------------------------------------------------------
 
@@ -188,8 +200,10 @@ class Brownout:
         )
 
     def _reasons(self, state: State, pressure: Pressure) -> tuple[str, ...]:
-        if pressure.pressure >= self.table[Phase.DEGRADE].leave or RANK[state.phase] < RANK[Phase.RECOVERY]:
+        if pressure.pressure >= self.table[Phase.DEGRADE].leave:
             return pressure.reasons
+        if state.phase is Phase.NORMAL:
+            return ()
         # Nothing presses any more; an operator still wants to know what it was.
         return self._view.snapshot.reasons or pressure.reasons
 

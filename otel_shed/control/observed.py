@@ -6,43 +6,61 @@ The rule: it changes nothing of what is sent or said.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 from otel_shed.control.signals.exports import Exports
+from otel_shed.log_limit import LogLimit
 from otel_shed.otlp.encode import Encoder
-from otel_shed.outcome import Outcome
+from otel_shed.outcome import DropReason, Outcome
 from otel_shed.pipeline.sender import Sender
 from otel_shed.record import SpanRecord
 
-# Told of each call: spans, when it began, and what became of it.
-Told = Callable[[int, float, Outcome], None]
+# Told of each call: when it began, and what became of it.
+Told = Callable[[float, Outcome], None]
 
 
 class ObservedSender:
     """Stands before ``sender``."""
 
-    def __init__(self, sender: Sender, *, exports: Exports, told: Told, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, sender: Sender, *, exports: Exports, told: Told, closed: Callable[[], None], clock: Callable[[], float]
+    ) -> None:
+        """``closed`` is called when the sender is about to be shut down."""
         self._sender = sender
         self._exports = exports
         self._told = told
+        self._closed = closed
         self._clock = clock
+        self._log = LogLimit(logging.getLogger("otel_shed"), clock=clock)
         self.record: Encoder = sender.record
         self.fits = sender.fits
         self.split = sender.split
+        self.amend = sender.amend
         self.flush = sender.flush
         self.hurry = sender.hurry
         self.abort = sender.abort
-        self.shutdown = sender.shutdown
+        self.after_fork_in_child = sender.after_fork_in_child
 
     def send(self, records: Sequence[SpanRecord]) -> Outcome:
         """Send, and tell."""
         began = self._clock()
         self._exports.began()
-        outcome = self._sender.send(records)
-        self._exports.ended(outcome)
-        self._told(len(records), began, outcome)
+        outcome = Outcome(accepted=0, reason=DropReason.EXPORTER_ERROR)
+        try:
+            outcome = self._sender.send(records)
+        finally:
+            self._tell(began, outcome)
         return outcome
 
-    def after_fork_in_child(self) -> None:
-        self._exports.after_fork_in_child()
-        self._sender.after_fork_in_child()
+    def _tell(self, began: float, outcome: Outcome) -> None:
+        try:
+            self._exports.ended(outcome)
+            self._told(began, outcome)
+        except Exception as error:  # a fault of ours, which is not the batch's
+            self._log.warning("told", "fault in the control: %s: %s", type(error).__name__, error)
+
+    def shutdown(self, timeout: float) -> None:
+        """Close the exporter, once; what it said says nothing of others any more, even if it never comes back."""
+        self._closed()
+        self._sender.shutdown(timeout)

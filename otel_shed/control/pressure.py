@@ -127,7 +127,9 @@ class Signals:
         self._leave = leave
         self._log = LogLimit(_logger, clock=clock)
         # Replaced as a whole, so that a reading goes through one list or the other.
-        self._sources: tuple[_Source, ...] = tuple(_Source(signal) for signal in signals)
+        self._sources: tuple[_Source, ...] = ()
+        for signal in signals:
+            self.add(signal)
 
     def add(self, signal: PressureSignal) -> None:
         """Count ``signal`` from the next reading on; TypeError if it has no ``read``."""
@@ -138,6 +140,13 @@ class Signals:
     def remove(self, signal: PressureSignal) -> None:
         """Count it no longer; one that is not there is left alone."""
         self._sources = tuple(source for source in self._sources if source.signal is not signal)
+
+    def last(self) -> dict[str, float]:
+        """What each signal said last, 0..1, by its name; of several of one name the worst."""
+        said: dict[str, float] = {}
+        for source in self._sources:
+            said[source.name] = max(source.last.pressure, said.get(source.name, 0.0))
+        return said
 
     def read(self, now: float) -> Pressure:
         """Ask every signal once; never raises."""

@@ -31,6 +31,9 @@ _NORMAL: Final = Priority.NORMAL
 _HIGH: Final = Priority.HIGH
 _ERROR: Final = StatusCode.ERROR
 
+# What an application's own says a span is worth; None where it has no word.
+ChoosePriority = Callable[[ReadableSpan], Priority | None]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriorityRule:
@@ -62,7 +65,7 @@ class Classifier:
         *,
         attributes: Iterable[str] = PRIORITY_ATTRIBUTES,
         rules: Iterable[PriorityRule] = (),
-        choose: Callable[[ReadableSpan], Priority | None] | None = None,
+        choose: ChoosePriority | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._attributes = tuple(attributes)
@@ -117,7 +120,7 @@ class Classifier:
             known[key] = ruled
         return ruled
 
-    def _chosen(self, span: ReadableSpan, choose: Callable[[ReadableSpan], Priority | None]) -> Priority:
+    def _chosen(self, span: ReadableSpan, choose: ChoosePriority) -> Priority:
         try:
             chosen = choose(span)
             return _NORMAL if chosen is None else Priority(chosen)

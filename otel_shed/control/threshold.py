@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -94,6 +95,7 @@ class OtEntry:
 _NOTHING = OtEntry()
 
 
+@lru_cache(maxsize=1024)
 def parse_ot(value: str) -> OtEntry:
     """What the value of an ``ot`` entry says; what cannot be read is kept among the others, a bad ``th`` is not."""
     threshold = randomness = None
@@ -137,7 +139,7 @@ def raised_ot(value: str, threshold: int) -> str:
     return format_ot(threshold, entry.others)
 
 
-def read_ot(trace_state: TraceState | None) -> OtEntry:
+def read_ot(trace_state: Mapping[str, str] | None) -> OtEntry:
     """What a tracestate's ``ot`` entry says."""
     if not trace_state:
         return _NOTHING

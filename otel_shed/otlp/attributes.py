@@ -30,6 +30,13 @@ Attributes = Mapping[Any, Any]
 AttributeWriter = Callable[[Attributes, list[bytes]], int]
 
 
+def key_bytes(key: Any) -> bytes:
+    """The field of a key; UnencodableError for one that is no text."""
+    if key is not None and not isinstance(key, (str, bytes)):
+        raise UnencodableError
+    return sized_if_any(b"\x0a", text(key))
+
+
 def attribute_writer(tag: bytes) -> AttributeWriter:
     """A writer of ``repeated KeyValue`` under this tag, with caches of its own."""
     heads = heads_of(tag)
@@ -37,9 +44,7 @@ def attribute_writer(tag: bytes) -> AttributeWriter:
     keys: dict[str, tuple[bytes, int, dict[str | int, bytes]]] = {}
 
     def learn(key: Any) -> tuple[bytes, int, dict[str | int, bytes]]:
-        if key is not None and not isinstance(key, (str, bytes)):
-            raise UnencodableError
-        field = sized_if_any(b"\x0a", text(key))
+        field = key_bytes(key)
         entry: tuple[bytes, int, dict[str | int, bytes]] = (field, len(field), {})
         if type(key) is str and len(key) <= MAX_CACHED_LENGTH and len(keys) < MAX_KEYS:
             return keys.setdefault(key, entry)

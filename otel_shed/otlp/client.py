@@ -8,6 +8,7 @@ a signal each. The rule: a request is made only if nothing forbids it (a wait th
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,7 +34,8 @@ class OTLPClient:
     """Sends encoded requests through a transport, by OTLP's rules.
 
     timeout: seconds of one attempt at most. clock: seconds, monotonic; random: 0..1. wait: waits for the signal at most
-    so many seconds by that clock, and says whether it was set. on_attempt: told of each attempt, on the sending thread.
+    so many seconds by that clock, and says whether it was set. endpoint: for log lines. on_attempt: told of each
+    attempt, on the sending thread.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class OTLPClient:
         random: Callable[[], float] = uniform,
         wait: Wait | None = None,
         policy: RetryPolicy | None = None,
+        endpoint: str = "the collector",
         on_attempt: Callable[[Attempt], None] | None = None,
     ) -> None:
         self.on_attempt = on_attempt
@@ -55,6 +58,7 @@ class OTLPClient:
         self._random = random
         self._wait: Wait = wait or (lambda signal, seconds: signal.wait(seconds))
         self._policy = policy or RetryPolicy()
+        self._endpoint = endpoint
         self._throttled_until: float | None = None
         self._log = LogLimit(logging.getLogger("otel_shed"), clock=clock)
         self._renew()
@@ -62,12 +66,17 @@ class OTLPClient:
     def _renew(self) -> None:
         self._hurried = Signal()
         self._aborted = Signal()
+        self._ends_at = math.inf  # of hurry()
         self._gone = False  # since hurry(): an attempt found nobody there
 
     # -- called by other threads ---------------------------------------------------------------------------------
 
-    def hurry(self) -> None:
-        """Shutdown has begun: end any wait; from now on one attempt a batch, none if nobody answers."""
+    def hurry(self, patience: float = 0.0) -> None:
+        """Shutdown has begun: from now on one attempt a batch, none if nobody answers, and no wait of our own.
+
+        A wait that the collector asked for is kept to, if it ends within ``patience`` seconds.
+        """
+        self._ends_at = self._clock() + patience
         self._hurried.set()
 
     def abort(self) -> None:
@@ -112,6 +121,8 @@ class OTLPClient:
         attempt = replace(attempt, duration=self._clock() - began)
         self.last_attempt = attempt
         self._gone = hurried and not attempt.answered
+        if not attempt.answered:
+            self._log.warning("silence", "no answer from %s: %s", self._endpoint, attempt.words)
         if self.on_attempt is not None:
             try:
                 self.on_attempt(attempt)
@@ -182,7 +193,7 @@ class _Batch:
         if client._aborted.is_set():
             return self._lost(DropReason.SHUTDOWN, "shutdown gave up")
         if client._hurried.is_set():
-            if client.throttled_until is not None:
+            if (client.throttled_until or 0.0) > client._ends_at:
                 return self._lost(DropReason.SHUTDOWN, "the collector asked for a wait that is longer than shutdown's")
             if client._gone:
                 return self._lost(DropReason.SHUTDOWN, "the collector is not there")
@@ -209,9 +220,10 @@ class _Batch:
         return None
 
     def _pause(self, seconds: float) -> float:
-        began = self._client._clock()
-        self._client._wait(self._client._hurried, seconds)
-        return self._client._clock() - began
+        client = self._client
+        began = client._clock()
+        client._wait(client._aborted if client._hurried.is_set() else client._hurried, seconds)
+        return client._clock() - began
 
     def _accepted(self, attempt: Attempt) -> Outcome:
         rejected = min(attempt.rejected, self._count)

@@ -2,19 +2,21 @@
 
 Owns nothing. Called by every thread that ends a span, in the middle of others and of itself. The rule: a part that
 cannot be read or encoded is dropped alone and counted in the span; EncodeError is the only Exception, for a span that
-cannot be encoded at all. slots.py has a quicker reader, proof.py says which one is used.
+cannot be encoded at all. slots.py is quicker, encode_compiled.py the quickest; proof.py says which one is used.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_shed.otlp.attributes import Attributes, snapshot
-from otel_shed.otlp.span import build_record, name_on_wire
+from otel_shed.otlp.span import ERROR, EXCEPTION, build_record, name_on_wire
 from otel_shed.otlp.truncate import truncated
+from otel_shed.otlp.wire import text
 from otel_shed.record import HAS_IS_REMOTE, IS_REMOTE, Priority, SpanRecord
 
 
@@ -27,6 +29,7 @@ class Encoder(Protocol):
 
 _KIND_VALUES: Final = {kind: kind.value for kind in SpanKind}
 _STATUS_VALUES: Final[dict[Any, int]] = {code: code.value for code in StatusCode}
+_EXCEPTION: Final = EXCEPTION.encode()
 _UINT64: Final = (1 << 64) - 1
 _UINT128: Final = (1 << 128) - 1
 
@@ -102,20 +105,23 @@ def wrap_span(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
         trace_id, span_id, flags = (context.trace_id, context.span_id, context.trace_flags) if context else (0, 0, 0)
         parent_id, is_remote = (parent.span_id, parent.is_remote) if parent else (0, False)
         start, end = span.start_time, span.end_time
+        code = _STATUS_VALUES.get(status.status_code, 0) if status else 0
         return SpanRecord(
             _number(trace_id, _UINT128),
             _number(span_id, _UINT64),
             _number(parent_id, _UINT64),
             _number(flags, _UINT64) & 0xFF | (HAS_IS_REMOTE | IS_REMOTE if is_remote is True else HAS_IS_REMOTE),
             name_on_wire(name),
-            _STATUS_VALUES.get(status.status_code, 0) if status else 0,
-            end - start if type(start) is int and type(end) is int and end > start > 0 else 0,
+            code,
+            _number(end - start, _UINT64) if type(start) is int and type(end) is int and end > start > 0 else 0,
             Priority.NORMAL,
             0,
             None,
             None,
             span if limit is None else truncated(span, limit),
             _KIND_VALUES.get(span.kind, 0),
+            code == ERROR or _has_exception(span),
+            _trace_state(context),
         )
     except Exception:
         return SpanRecord(0, 0, 0, HAS_IS_REMOTE, "", 0, 0, Priority.NORMAL, 0, None, None, span)
@@ -123,6 +129,30 @@ def wrap_span(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
 
 def _number(value: Any, bits: int) -> int:
     return value if isinstance(value, int) and not value & ~bits else 0
+
+
+def _has_exception(span: ReadableSpan) -> bool:
+    """Whether one of the span's events is an exception; what cannot be read is none."""
+    try:
+        events = tuple(span.events)
+    except Exception:
+        return False
+    for event in events:
+        try:
+            if text(event.name) == _EXCEPTION:
+                return True
+        except Exception:
+            continue
+    return False
+
+
+def _trace_state(context: Any) -> Mapping[str, str] | None:
+    """The context's tracestate itself, if it is a mapping with anything in it."""
+    try:
+        state = context.trace_state
+        return state if isinstance(state, Mapping) and state else None
+    except Exception:
+        return None
 
 
 def _status_code(status: Any) -> int:

@@ -11,19 +11,22 @@ import logging
 import math
 import os
 import time
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_shed.environment import range_text, shown
+from otel_shed.fork import begin_anew_after_fork
+from otel_shed.instruments import sdk_metrics_enabled
 from otel_shed.log_limit import LogLimit
 from otel_shed.native import Mutex
 from otel_shed.otlp.client import OTLPClient
 from otel_shed.otlp.credentials import credentials_from_provider
 from otel_shed.otlp.encode import EncodeError
+from otel_shed.otlp.operations import Operation, Operations
 from otel_shed.otlp.proof import encode_span
 from otel_shed.otlp.request import build_request, split_by_size
 from otel_shed.otlp.retry import Attempt
@@ -57,7 +60,8 @@ class OTLPSpanExporter(SpanExporter):
     insecure: no TLS, for grpc (in HTTP the scheme says so). certificate_file, client_key_file,
     client_certificate_file: PEM files. credentials, channel_options: for grpc, as the stock exporter takes them.
     max_request_bytes: bytes, before compression, at which ``export`` splits a batch, 1024 to 64 Mi; default 4,000,000.
-    environ: the variables. clock: seconds, monotonic.
+    meter_provider: for the metrics about itself, where OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED is ``true``; the global
+    one if None. environ: the variables. clock: seconds, monotonic.
 
     Connects with the first request, not before. Raises ValueError, naming the setting, for a bad value given here; a
     variable with one logs a warning and is as unset.
@@ -78,6 +82,7 @@ class OTLPSpanExporter(SpanExporter):
         credentials: grpc.ChannelCredentials | None = None,
         channel_options: Sequence[tuple[str, Any]] | None = None,
         max_request_bytes: int | None = None,
+        meter_provider: MeterProvider | None = None,
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -98,12 +103,17 @@ class OTLPSpanExporter(SpanExporter):
             allowed = range_text(LEAST_REQUEST_BYTES, MAX_REQUEST_BYTES, integer=True)
             raise ValueError(f"max_request_bytes must be {allowed}, not {shown(max_request_bytes)}")
         transport = _transport(self.settings, credentials, channel_options or (), environ)
-        self._client = OTLPClient(transport, timeout=self.settings.timeout, clock=clock)
+        self._client = OTLPClient(
+            transport, timeout=self.settings.timeout, clock=clock, endpoint=self.settings.endpoint.partition("?")[0]
+        )
         self._clock = clock
         self._log = LogLimit(_logger, clock=clock)
         self._closed = False
         self._sending = Mutex()
-        _live.append(weakref.ref(self, _live.remove))
+        self._operations = Operations(self.settings, clock=clock)
+        if sdk_metrics_enabled(environ):
+            self._operations.publish(meter_provider)
+        begin_anew_after_fork(self)
 
     # -- the pipeline's way in -----------------------------------------------------------------------------------
 
@@ -112,12 +122,15 @@ class OTLPSpanExporter(SpanExporter):
 
         ``budget``: seconds of trying; a wait that the collector asks for comes on top (see OTLPClient.send).
         """
-        with self._sending:
-            return self._send(records, budget, park=True)
+        with self._sending, self._operations.begin(len(records)) as operation:
+            return self._send(records, budget, operation, park=True)
 
-    def hurry(self) -> None:
-        """Shutdown has begun: end any wait, and try a collector that does not answer no more than once again."""
-        self._client.hurry()
+    def hurry(self, patience: float = 0.0) -> None:
+        """Shutdown has begun: end any wait, and try a collector that does not answer no more than once again.
+
+        A wait that the collector asked for is kept to, if it ends within ``patience`` seconds.
+        """
+        self._client.hurry(patience)
 
     def abort(self) -> None:
         """Shutdown has given up: interrupt the request under way; whatever follows fails at once."""
@@ -137,10 +150,12 @@ class OTLPSpanExporter(SpanExporter):
         """Have ``listener`` told of each request, on the thread that sends; it must not raise."""
         self._client.on_attempt = listener
 
-    def _send(self, records: Sequence[SpanRecord], budget: float, *, park: bool) -> Outcome:
+    def _send(self, records: Sequence[SpanRecord], budget: float, operation: Operation, *, park: bool) -> Outcome:
         if self._closed:
-            return Outcome(0, reason=DropReason.ALREADY_SHUTDOWN, message="the exporter is shut down", attempts=0)
-        outcome = self._client.send(build_request(records), len(records), budget=budget, park=park)
+            outcome = Outcome(0, reason=DropReason.ALREADY_SHUTDOWN, message="the exporter is shut down", attempts=0)
+        else:
+            outcome = self._client.send(build_request(records), len(records), budget=budget, park=park)
+        operation.came_to(len(records), outcome, self._client.last_attempt)
         if outcome.message and outcome.reason is None and not outcome.rejected:
             self._log.warning("advice", "the collector took the spans, and says: %s", outcome.message)
         return outcome
@@ -152,13 +167,14 @@ class OTLPSpanExporter(SpanExporter):
 
         Spans that it rejected of those are its own business (SUCCESS), one that cannot be encoded is a loss (FAILURE).
         """
-        with self._sending:
+        with self._sending, self._operations.begin(len(spans)) as operation:
             records, unencodable = self._encoded(spans)
+            operation.lost(unencodable, DropReason.ENCODE_FAILED.value)
             budget = self.settings.timeout if math.isfinite(self.settings.timeout) else _LONGEST_EXPORT
             deadline = self._clock() + budget
             lost = 0
             for piece in split_by_size(records, self.max_request_bytes):
-                outcome = self._send(piece, deadline - self._clock(), park=False)
+                outcome = self._send(piece, deadline - self._clock(), operation, park=False)
                 lost += len(piece) - outcome.accepted - outcome.rejected
                 self._report(outcome, len(piece))
         return SpanExportResult.FAILURE if lost or unencodable else SpanExportResult.SUCCESS
@@ -199,6 +215,7 @@ class OTLPSpanExporter(SpanExporter):
     def after_fork_in_child(self) -> None:
         """Leave lock and connection to the parent; called by itself in every forked child."""
         self._sending = Mutex()
+        self._operations.after_fork_in_child()
         self._client.after_fork_in_child()
 
 
@@ -218,17 +235,3 @@ def _transport(
     from otel_shed.otlp.transport_http import HTTPTransport
 
     return HTTPTransport(settings)
-
-
-# The process has one fork hook for all exporters, which can never be taken back: it must keep none of them alive.
-_live: list[weakref.ref[OTLPSpanExporter]] = []
-
-
-def _after_fork_in_child() -> None:
-    for reference in list(_live):
-        if (exporter := reference()) is not None:
-            exporter.after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,8 +1,7 @@
 """Which encoder is used: the quickest that proves itself, at import, equal to the installed public one.
 
 Owns the choice. It is made once, by the thread that imports this module. The rule: no encoder of ours is used unless
-what it makes of sample spans that use every field is, parsed, what the installed encoder makes of them; a compiled
-encoder has its place before the others in CANDIDATES.
+what it makes of sample spans that use every field is, parsed, what the installed encoder makes of them.
 """
 
 from __future__ import annotations
@@ -21,8 +20,17 @@ from otel_shed.record import SpanRecord
 
 _logger = logging.getLogger("otel_shed")
 
-# Module and function, quickest first; imported one by one, so that what cannot be imported is passed over.
-CANDIDATES: Final = ("otel_shed.otlp.slots:encode_slots", "otel_shed.otlp.encode:encode_public")
+# Module and function, quickest first; imported one by one, so that what cannot be imported is passed over. One that is
+# None was not built here, or is not wanted, and not missed.
+CANDIDATES: Final = (
+    "otel_shed.otlp.encode_compiled:encode_compiled",
+    "otel_shed.otlp.slots:encode_slots",
+    "otel_shed.otlp.encode:encode_public",
+)
+ATTRIBUTE_READERS: Final = (
+    "otel_shed.otlp.encode_compiled:attributes_compiled",
+    "otel_shed.otlp.slots:attributes_in_slots",
+)
 STOCK: Final = "otel_shed.otlp.stock:encode_stock"
 
 Reference = Callable[[Sequence[ReadableSpan]], Any]
@@ -44,6 +52,8 @@ def choose_encoder(candidates: Sequence[str] = CANDIDATES, stock: str = STOCK) -
     for candidate in candidates:
         try:
             encoder: Encoder = _imported(candidate)
+            if encoder is None:
+                continue
             disprove(encoder, reference)
         except Exception as error:
             refused.append(f"{candidate} ({type(error).__name__}: {str(error)[:200]})")
@@ -107,6 +117,9 @@ def _header(record: SpanRecord) -> tuple[object, ...]:
         record.status,
         record.duration_ns,
         record.priority,
+        record.kind,
+        record.failed,
+        record.trace_state,
     )
 
 
@@ -120,18 +133,18 @@ def attributes_in_public(span: ReadableSpan) -> Mapping[str, Any]:
     return span.attributes or {}
 
 
-def choose_attribute_reader(candidate: str = "otel_shed.otlp.slots:attributes_in_slots") -> AttributeReader:
-    """The quick reader if it gives what the public property does for every sample, else that one."""
-    try:
-        reader: AttributeReader = _imported(candidate)
-        with _without_words():
-            spans = importlib.import_module("otel_shed.otlp.samples").sample_spans()
-        for span in spans:
-            if dict(reader(span)) != dict(span.attributes or {}):
-                return attributes_in_public
-    except Exception:
-        return attributes_in_public
-    return reader
+def choose_attribute_reader(candidates: Sequence[str] = ATTRIBUTE_READERS) -> AttributeReader:
+    """The first reader that gives what the public property does for every sample, or else that one."""
+    for candidate in candidates:
+        try:
+            reader: AttributeReader = _imported(candidate)
+            with _without_words():
+                spans = importlib.import_module("otel_shed.otlp.samples").sample_spans()
+            if reader is not None and all(dict(reader(span)) == dict(span.attributes or {}) for span in spans):
+                return reader
+        except Exception:
+            continue
+    return attributes_in_public
 
 
 encode_span: Final[Encoder] = choose_encoder()

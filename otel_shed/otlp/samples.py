@@ -73,6 +73,8 @@ def sample_spans() -> list[ReadableSpan]:
         _span("every field", full, remote, SpanKind.SERVER, failed, resource, scope, _VALUES, events, links),
         _span("", local, None, SpanKind.INTERNAL, Status(), Resource({}), None, {}, [], []),
     ]
+    raised = [Event("exception", _attributes({"exception.type": "OSError"}), _START)]
+    spans.append(_span("an exception", local, full, SpanKind.CLIENT, Status(), resource, None, {}, raised, []))
     statuses = (Status(), Status(StatusCode.OK), Status(StatusCode.ERROR))
     for number, kind in enumerate(SpanKind):
         name = f"{kind} " + "long " * 300 * (number == 1)

@@ -30,6 +30,9 @@ _REMOTE: Final = HAS_IS_REMOTE | IS_REMOTE
 _UINT64: Final = (1 << 64) - 1
 # An enum member is not cheap to look up in its class.
 _NORMAL: Final = Priority.NORMAL
+# The value of StatusCode.ERROR, and what OpenTelemetry calls the event of an exception.
+ERROR: Final = 2
+EXCEPTION: Final = "exception"
 
 _ids: Final = struct.Struct(">HQQHQ").pack
 _ids_and_parent: Final = struct.Struct(">HQQHQHQ").pack
@@ -80,6 +83,7 @@ def build_record(
 
     Where ``careful`` is false a bad event or link raises, so that who reads quickly can leave the span to who reads
     carefully; where it is true it is dropped and counted. ``limit``: characters of an attribute's value; None is none.
+    The record carries ``trace_state`` itself, if it is a mapping with anything in it.
     """
     if type(start) is not int or type(end) is not int:
         start, end = _nanoseconds(start), _nanoseconds(end)
@@ -98,14 +102,20 @@ def build_record(
         append(sized_if_any(b"\x1a", utf8(",".join([f"{key}={value}" for key, value in trace_state.items()]))))
 
     if limit is not None:
-        attributes = shortened(attributes, limit)
+        attributes, lost = shortened(attributes, limit)
+        dropped_attributes += lost
     dropped_attributes += _write_attributes(attributes, parts)
     if dropped_attributes:
         append(_count(b"\x50", dropped_attributes))
 
+    failed = status == ERROR
     for event in events:
         try:
-            body = _event_body(*read_event(event), limit)
+            event_name, timestamp, held, dropped = read_event(event)
+            event_field, event_name = _event_names.get(event_name) or _learn_name(event_name, b"\x12", _event_names)
+            if event_name == EXCEPTION:
+                failed = True  # also where the rest of it cannot be encoded
+            body = _event_body(event_field, timestamp, held, dropped, limit)
         except Exception:
             if not careful:
                 raise
@@ -151,6 +161,8 @@ def build_record(
         body,
         None,
         kind or 0,
+        failed,
+        trace_state if trace_state and isinstance(trace_state, Mapping) else None,
     )
 
 
@@ -159,13 +171,11 @@ def name_on_wire(name: Any) -> str:
     return (_names.get(name) or _learn_name(name, b"\x2a", _names))[1]
 
 
-def _event_body(name: Any, timestamp: Any, attributes: Attributes, dropped: int, limit: int | None) -> bytes:
+def _event_body(name_field: bytes, timestamp: Any, attributes: Attributes, dropped: int, limit: int | None) -> bytes:
     if limit is not None:
-        attributes = shortened(attributes, limit)
-    parts = [
-        _time(0x09, timestamp if type(timestamp) is int else _nanoseconds(timestamp))
-        + (_event_names.get(name) or _learn_name(name, b"\x12", _event_names))[0]
-    ]
+        attributes, lost = shortened(attributes, limit)
+        dropped += lost
+    parts = [_time(0x09, timestamp if type(timestamp) is int else _nanoseconds(timestamp)) + name_field]
     dropped += _write_event_attributes(attributes, parts)
     if dropped:
         parts.append(_count(b"\x20", dropped))
@@ -176,7 +186,8 @@ def _link_body(
     trace_id: int, span_id: int, is_remote: Any, attributes: Attributes, dropped: int, limit: int | None
 ) -> bytes:
     if limit is not None:
-        attributes = shortened(attributes, limit)
+        attributes, lost = shortened(attributes, limit)
+        dropped += lost
     parts = [b"\x0a\x10" + trace_id.to_bytes(16, "big") + b"\x12\x08" + span_id.to_bytes(8, "big")]
     dropped += _write_link_attributes(attributes, parts)
     if dropped:

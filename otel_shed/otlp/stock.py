@@ -45,6 +45,8 @@ def encode_stock(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
             body,
             None,
             header.kind,
+            header.failed,
+            header.trace_state,
         )
     except Exception as error:
         raise EncodeError(f"the span cannot be encoded: {type(error).__name__}") from error

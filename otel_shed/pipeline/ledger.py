@@ -97,6 +97,14 @@ class Ledger:
             return
         self.ended += count
 
+    def let_go(self, fate: Fate | DropReason) -> None:
+        """A span that was queued goes no further; to be called with the ledger entered."""
+        self.queued -= 1
+        if isinstance(fate, DropReason):
+            self.dropped[fate] += 1
+        else:
+            self.summarized += 1
+
     def settle(self, count: int, outcome: Outcome) -> None:
         """Book what became of ``count`` spans in flight.
 

@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Protocol
 
+from otel_shed.fork import Forked, begin_anew_after_fork
 from otel_shed.native import start_thread
 
 
-class Living(Protocol):
+class Living(Forked, Protocol):
     """What a pipeline does at the turns of a process's life."""
 
-    def after_fork_in_child(self) -> None: ...
     def end_of_process(self) -> None:
         """Deliver what is held, within the grace, and close."""
 
@@ -40,15 +40,11 @@ _living: weakref.WeakSet[Living] = weakref.WeakSet()
 def watch(pipeline: Living) -> None:
     """Have ``pipeline`` told of forks and of the end of the process, for as long as it lives."""
     _living.add(pipeline)
+    begin_anew_after_fork(pipeline)
 
 
 def _all() -> list[Living]:
     return list(_living)
-
-
-def _after_fork_in_child() -> None:
-    for pipeline in _all():
-        pipeline.after_fork_in_child()
 
 
 def _end_of_process() -> None:
@@ -76,8 +72,6 @@ def _quietly(action: Callable[[], object]) -> Callable[[], None]:
     return run
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 # Registered when the package is imported, so before most TracerProviders are made, and thus run after their own
 # handlers: those shut their processors down in the right order, this is for pipelines that nobody shut down.
 atexit.register(_end_of_process)

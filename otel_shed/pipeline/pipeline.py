@@ -9,17 +9,19 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable
-from typing import Any
 
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_shed.log_limit import LogLimit
 from otel_shed.native import Signal, WorkerThread, allocate_rlock, start_thread, thread_id
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline import lifecycle
-from otel_shed.pipeline.intake import BatchIntake, Intake
+from otel_shed.pipeline.batches import Batches
+from otel_shed.pipeline.intake import Intake
 from otel_shed.pipeline.ledger import Account, Ledger
 from otel_shed.pipeline.sender import Sender
+from otel_shed.pipeline.store import Shed, Store
 from otel_shed.pipeline.worker import Worker
 from otel_shed.record import Priority, SpanRecord
 
@@ -36,7 +38,7 @@ class Pipeline:
         self,
         *,
         sender: Sender,
-        max_queue_size: int,
+        store: Callable[[Shed], Store],
         max_held_bytes: int,
         max_request_bytes: int,
         max_export_batch_size: int,
@@ -44,28 +46,18 @@ class Pipeline:
         interval: float,
         shutdown_grace: float,
         clock: Callable[[], float],
-        max_batches: int | None = None,
-        evicted: Callable[[SpanRecord], None] | None = None,
+        shed: Callable[[SpanRecord], None] | None = None,
         look: Callable[[float], float | None] | None = None,
     ) -> None:
         """``linger``, ``interval`` and ``shutdown_grace`` in seconds.
 
-        ``max_batches``: queue so many batches as they come, instead of ``max_queue_size`` spans. ``evicted`` is told of
-        each span that the full queue lets go (see Intake), ``look`` is called at each turn of the worker (see Worker).
+        ``store`` and ``shed``: see Intake. ``look`` is called at each turn of the worker (see Worker).
         """
         self.ledger = Ledger()
-        how: dict[str, Any] = {
-            "ledger": self.ledger,
-            "max_bytes": max_held_bytes,
-            "evicted": evicted,
-            "wake": self._wake,
-        }
-        self.intake = (
-            Intake(capacity=max_queue_size, **how)
-            if max_batches is None
-            else BatchIntake(max_batches=max_batches, **how)
-        )
+        self.intake = Intake(ledger=self.ledger, store=store, clock=clock, shed=shed, wake=self._wake)
+        self._takes_batches = isinstance(self.intake.store, Batches)
         self.sender = sender
+        self.resource: Resource | None = None  # of the first span
         self._max_held_bytes = max_held_bytes
         self._grace = shutdown_grace
         self._clock = clock
@@ -107,7 +99,7 @@ class Pipeline:
         records = [
             record for span, priority, length in spans if (record := self._encode(span, priority, length)) is not None
         ]
-        if not isinstance(self.intake, BatchIntake):
+        if not self._takes_batches:
             for record in records:
                 self.intake.offer(record)
         elif records:
@@ -116,6 +108,8 @@ class Pipeline:
     def _encode(self, span: ReadableSpan, priority: Priority, attribute_length: int | None) -> SpanRecord | None:
         try:
             record = self.sender.record(span, attribute_length)
+            if self.resource is None:
+                self.resource = span.resource
             record.priority = priority
         except Exception as error:  # EncodeError, or a fault of ours: neither is the application's to see
             self.intake.book(DropReason.ENCODE_FAILED)
@@ -258,8 +252,9 @@ class Pipeline:
         """Begin anew: locks, thread and sockets are the parent's, and so are the spans that it held."""
         with_parent = self.ledger.queued + self.ledger.in_flight
         self.ledger.restart()
-        self.intake.book(DropReason.FORK, with_parent)
+        # Before anything is counted: the parent's inbox would be swept, into a store that one of its threads was in.
         self.intake.restart()
+        self.intake.book(DropReason.FORK, with_parent)
         self._worker.restart()
         self.sender.after_fork_in_child()
         self._prepare()

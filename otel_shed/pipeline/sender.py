@@ -18,11 +18,14 @@ from opentelemetry.context import (
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from otel_shed.otlp.amend import amended, raised_trace_state, trace_state_of
 from otel_shed.otlp.encode import Encoder, wrap_span
 from otel_shed.otlp.exporter import OTLPSpanExporter
 from otel_shed.otlp.proof import encode_span
 from otel_shed.otlp.request import request_size, split_by_size
 from otel_shed.outcome import DropReason, Outcome
+from otel_shed.pipeline.amended_span import AmendedSpan
+from otel_shed.pipeline.store import Change
 from otel_shed.record import SpanRecord
 
 # Bytes of tags and lengths around a span in a request: three messages' tags, each with a length of at most 10 bytes.
@@ -43,6 +46,9 @@ class Sender(Protocol):
 
     def split(self, records: Sequence[SpanRecord]) -> list[list[SpanRecord]]:
         """Cut a batch into requests."""
+
+    def amend(self, record: SpanRecord, change: Change) -> int:
+        """Write the change into what the record carries; by how many bytes it has grown."""
 
     def send(self, records: Sequence[SpanRecord]) -> Outcome:
         """Send one request; returns when its fate is known, never raises."""
@@ -86,6 +92,19 @@ class OTLPSender:
     def split(self, records: Sequence[SpanRecord]) -> list[list[SpanRecord]]:
         return split_by_size(records, self._max_request_bytes)
 
+    def amend(self, record: SpanRecord, change: Change) -> int:
+        body = record.body or b""
+        record.body = amended(
+            body,
+            parent_span_id=change.parent_span_id,
+            trace_state=None
+            if change.threshold is None
+            else raised_trace_state(trace_state_of(body), change.threshold),
+        )
+        growth = len(record.body) - len(body)
+        record.length += growth
+        return growth
+
     def send(self, records: Sequence[SpanRecord]) -> Outcome:
         return self._exporter.send_records(records, budget=self._export_timeout)
 
@@ -94,7 +113,7 @@ class OTLPSender:
 
     def hurry(self, patience: float) -> None:
         self._export_timeout = min(self._export_timeout, patience)
-        self._exporter.hurry()
+        self._exporter.hurry(patience)
 
     def abort(self) -> None:
         self._exporter.abort()
@@ -120,6 +139,10 @@ class SpanExporterSender:
 
     def split(self, records: Sequence[SpanRecord]) -> list[list[SpanRecord]]:
         return [list(records)]
+
+    def amend(self, record: SpanRecord, change: Change) -> int:
+        record.span = AmendedSpan(record.span, change)  # type: ignore[arg-type]
+        return 0
 
     def send(self, records: Sequence[SpanRecord]) -> Outcome:
         started = self._clock()

@@ -8,6 +8,7 @@ are made one at a time, in the order in which spans ended, and no wait is longer
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from threading import TIMEOUT_MAX
 
@@ -17,6 +18,7 @@ from otel_shed.outcome import DropReason, Outcome
 from otel_shed.pipeline.intake import NEVER, Intake
 from otel_shed.pipeline.ledger import Ledger
 from otel_shed.pipeline.sender import Sender
+from otel_shed.pipeline.store import Batch, Change
 from otel_shed.record import SpanRecord
 
 _logger = logging.getLogger("otel_shed")
@@ -111,7 +113,7 @@ class Worker:
         self._intake.settle_inbox()
         with self._ledger:
             lost_at_end, _ = self._losses()
-            flush = Flush(target=self._intake.admitted, deadline=self._clock() + timeout, lost_at_end=lost_at_end)
+            flush = Flush(target=self._intake.mark(), deadline=self._clock() + timeout, lost_at_end=lost_at_end)
             self._flushes.append(flush)
         self.wake()
         return flush
@@ -159,41 +161,48 @@ class Worker:
             for flush in self._passed():
                 self._complete(flush)
             batch, pause = self._next()
-            if not batch:
-                return _sooner(pause, self._look(self._clock()) if self._look is not None else None)
+            # Also between two batches: a worker that has no end of them is the one that there is most to see of.
+            look_in = self._look(self._clock()) if self._look is not None else None
+            if not batch.records:
+                return _sooner(pause, look_in)
             self._export(batch)
 
     def _passed(self) -> list[Flush]:
         """The barriers that nothing queued stands before any more; nothing is in flight when this is asked."""
         with self._ledger:
-            passed = [flush for flush in self._flushes if self._intake.oldest >= flush.target]
+            passed = [flush for flush in self._flushes if self._intake.store.is_past(flush.target)]
             self._flushes = [flush for flush in self._flushes if flush not in passed]
             return passed
 
-    def _next(self) -> tuple[list[SpanRecord], float | None]:
+    def _next(self) -> tuple[Batch, float | None]:
         """The batch that is due, or none and how long to wait for one."""
         self._intake.settle_inbox()
         now = self._clock()
+        store = self._intake.store
         with self._ledger:
-            queued = 0 if self._ledger.abandoned else self._ledger.queued
-            if queued == 0:
+            pause = store.look(now)
+            ready = 0 if self._ledger.abandoned else store.ready_spans
+            if ready == 0:
                 self._due = None
             elif self._due is None:
                 self._due = now + self._linger
             urgent = self._intake.closed or bool(self._flushes)
-            full = queued >= self._batch_size or self._intake.queued_bytes >= self._batch_bytes
-            if queued and (urgent or full or (self._due is not None and now >= self._due)):
+            full = ready >= self._batch_size or store.ready_bytes >= self._batch_bytes
+            if ready and (urgent or full or (self._due is not None and now >= self._due)):
                 # Nobody needs to wake us while we are at it: the queue is looked at again before we wait.
                 self._intake.wake_at = self._intake.wake_at_bytes = NEVER
+                self._intake.looks_at = -math.inf
                 self._due = None
                 return self._intake.take(self._batch_size, self._batch_bytes), None
             self._intake.wake_at = 1 if self._due is None else self._batch_size
             self._intake.wake_at_bytes = self._batch_bytes
+            pause = _sooner(pause, None if self._due is None else self._due - now)
+            self._intake.looks_at = math.inf if pause is None else now + pause
             if self._intake.closed and not self._flushes:
                 self.finished.set()
             if self._flushes:  # asked for since the last look
-                return [], 0.0
-            return [], None if self._due is None else self._due - now
+                return Batch(), 0.0
+            return Batch(), pause
 
     @property
     def healthy(self) -> bool:
@@ -214,16 +223,25 @@ class Worker:
         flush.delivered = not self.lost_since_told(flush.lost_at_end) and delivered
         flush.done.set()
 
-    def _export(self, batch: Sequence[SpanRecord]) -> None:
-        remaining = list(batch)
+    def _export(self, batch: Batch) -> None:
+        remaining = batch.records
         try:
-            for piece in self._sender.split(batch):
+            if batch.changes:
+                self._intake.grown(sum([self._amend(record, change) for record, change in batch.changes.items()]))
+            for piece in self._sender.split(list(remaining)):
                 outcome = self._sender.send(piece)
                 del remaining[: len(piece)]
                 self._settle(piece, outcome)
         except BaseException:
             self._settle(remaining, Outcome(accepted=0, reason=DropReason.EXPORTER_ERROR, message="internal fault"))
             raise
+
+    def _amend(self, record: SpanRecord, change: Change) -> int:
+        try:
+            return self._sender.amend(record, change)
+        except Exception as error:  # a span object that breaks when it is read
+            self._log.warning("amend", "a span could not be changed and goes out as it was: %r", error)
+            return 0
 
     def _settle(self, piece: Sequence[SpanRecord], outcome: Outcome) -> None:
         self._intake.release(piece)
@@ -237,7 +255,11 @@ class Worker:
             )
         if lost > 0 and outcome.reason in _LOSS_IN_WORDS:
             self._log.warning(
-                str(outcome.reason), "%d spans lost, %s: %s", lost, _LOSS_IN_WORDS[outcome.reason], outcome.message
+                str(outcome.reason),
+                "%d spans lost, %s%s",
+                lost,
+                _LOSS_IN_WORDS[outcome.reason],
+                f": {outcome.message}" if outcome.message else "",
             )
 
 

@@ -102,6 +102,18 @@ def test_a_signal_may_ask_for_the_phase(brownout: Brownout, dial: Dial) -> None:
     assert asked == [Phase.NORMAL]
 
 
+def test_pressures_are_read_as_often_as_the_phase_is(brownout: Brownout, clock: FakeClock, dial: Dial) -> None:
+    """Asking for what each signal says evaluates, if that is due, and no oftener."""
+    dial.pressure = 0.8
+    clock.advance(0.1)
+    assert brownout.pressures() == {"Dial": 0.8}
+    dial.pressure = 0.1
+    assert brownout.pressures() == {"Dial": 0.8}
+    assert dial.reads == 1
+    clock.advance(0.1)
+    assert brownout.pressures() == {"Dial": 0.1}
+
+
 def test_a_fork_in_the_middle_of_an_evaluation(brownout: Brownout, clock: FakeClock, dial: Dial) -> None:
     """In the child the lock is a new one: the phase is not frozen for ever."""
     reading, go_on = threading.Event(), threading.Event()
@@ -132,7 +144,7 @@ def test_reasons_stay_until_it_is_over(brownout: Brownout, clock: FakeClock, dia
     snapshot = brownout.snapshot()
     assert (snapshot.phase, snapshot.pressure, snapshot.reasons) == (Phase.DEGRADE, 0.3, ("dial",))
     phases(brownout, clock, 8)
-    assert brownout.snapshot().reasons == ("other",)
+    assert brownout.snapshot().reasons == (), "nothing presses, and nothing is done"
 
 
 def test_since_is_when_the_phase_began(brownout: Brownout, clock: FakeClock, dial: Dial) -> None:
@@ -240,7 +252,7 @@ def test_one_line_a_change(brownout: Brownout, clock: FakeClock, dial: Dial, cap
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         ("WARNING", "phase normal -> degrade (pressure 0.80, dial)"),
         ("INFO", "phase degrade -> recovery (pressure 0.10, dial)"),
-        ("INFO", "phase recovery -> normal (pressure 0.10, dial)"),
+        ("INFO", "phase recovery -> normal (pressure 0.10)"),
     ]
 
 

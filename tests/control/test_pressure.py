@@ -56,6 +56,19 @@ def test_a_reason_is_named_once() -> None:
     assert Signals([constant(0.9, "memory"), constant(0.8, "memory")]).read(0.0).reasons == ("memory",)
 
 
+def test_what_each_said_last_can_be_read() -> None:
+    """By name, 0 before the first reading; of several of one name the worst, and a fault keeps the last value."""
+    other = Scripted(0.9)
+    other.name = "other"
+    signals = Signals([Scripted(0.35, RuntimeError()), Scripted(0.4, 0.3), other])
+    assert signals.last() == {"scripted": 0.0, "other": 0.0}
+    signals.read(0.0)
+    assert signals.last() == {"scripted": 0.4, "other": 0.9}
+    signals.remove(other)
+    signals.read(0.0)
+    assert signals.last() == {"scripted": 0.35}
+
+
 @pytest.mark.parametrize(
     "fault",
     [

@@ -130,10 +130,11 @@ def test_what_cannot_be_held_is_held_as_far_as_it_goes(clock: FakeClock) -> None
 )
 def test_the_reading_by_share(share: float, low: float, high: float) -> None:
     """At its budget the pressure is where shedding begins, at five times it is the worst, and has its reason."""
-    tracing, process = iter([share]), iter([0.0, 1.0])
-    meter = CpuMeter(thread_time=lambda: next(tracing))
+    tracing, process = [0.0], iter([0.0, 1.0])
+    meter = CpuMeter(thread_time=lambda: tracing[0])
     signal = CpuShare(meter, 0.02, process_time=lambda: next(process))
     signal.read(0.0)
+    tracing[0] = share
     meter.worker_turned(1)
     reading = signal.read(1.0)
     assert reading.reason == "cpu_share"
@@ -164,6 +165,23 @@ def test_one_call_in_sixteen_is_timed() -> None:
         cpu[0] += 0.001
         meter.end(begun)
     assert meter.collect() == pytest.approx(4 * ONE_IN * 0.001)
+
+
+def test_what_a_timing_takes_is_not_counted() -> None:
+    """A clock that takes 0.5 us to read does not make a call of 1 us one of 1.5 us, nor one of nothing negative."""
+    cpu = [0.0]
+
+    def thread_time() -> float:
+        cpu[0] += 0.5e-6
+        return cpu[0]
+
+    meter = CpuMeter(thread_time=thread_time, random=lambda: 0.0)
+    for _ in range(1_000):
+        begun = meter.begin()
+        cpu[0] += 1e-6
+        meter.end(begun)
+        meter.end(meter.begin())
+    assert meter.collect() == pytest.approx(ONE_IN * 1_000 * 1e-6)
 
 
 def test_a_workers_time_is_counted_whole() -> None:

@@ -105,6 +105,24 @@ def test_throttling_does_not_count_as_failure(bench: Bench) -> None:
     assert bench.slow() == 0.0
 
 
+def test_refusals_are_told_from_failures(bench: Bench) -> None:
+    """Who asks for less is counted, request by request; who is not there, or fails, or is out for long, is not."""
+    bench.exports.began()
+    bench.attempt("429")
+    bench.attempt("UNAVAILABLE")
+    bench.attempt("UNAVAILABLE", retry_after=1.0)
+    bench.exports.attempted(Attempt(Verdict.ACCEPTED, "200", duration=0.05))
+    bench.exports.ended(Outcome(accepted=1, attempts=4))
+    bench.fail()
+    assert bench.exports.refusals == 2
+    bench.call(Outcome(accepted=0, reason=DropReason.RETRY_EXHAUSTED, throttled_until=bench.clock() + 60))
+    assert bench.exports.refusals == 2, "who asks for a minute does not take less: it is out"
+    assert bench.exports.is_parked(bench.clock())
+    bench.call(Outcome(accepted=0, reason=DropReason.RETRY_EXHAUSTED, throttled_until=bench.clock() + 2))
+    assert bench.exports.refusals == 3
+    assert not bench.exports.is_parked(bench.clock())
+
+
 def test_throttled_before_the_first_request(bench: Bench) -> None:
     """A call that begins by waiting for the collector's time is not slow while it does."""
     bench.accept()

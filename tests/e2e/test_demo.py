@@ -1,201 +1,102 @@
-"""The demo as a user runs it, only shorter: a collector that is stopped and comes back, and an account that agrees."""
+"""The demo as a user runs it, only shorter: both sides, their table, and the page; and interrupted."""
 
 from __future__ import annotations
 
 import re
 import signal
-import subprocess
 import sys
-from collections.abc import Mapping
+from pathlib import Path
 
 import psutil
 import pytest
 
 from otel_shed.command import collector
-from otel_shed.command.collector import Collector, CollectorError, OwnReceiver, Rotel, start_collector
-from otel_shed.otlp.settings import GRPC, HTTP_PROTOBUF
-from otel_shed.testing.receiver import Receiver
-from tests.launched import Launched, answers, until
+from otel_shed.command.companion import StartError
+from otel_shed.otlp.settings import HTTP_PROTOBUF
+from tests.launched import Launched, until
+
+# What the stock queue holds is drained within two seconds.
+SHORT = ("--seconds", "6", "--calm", "2", "--rate", "3000", "--capacity", "1000")
 
 
-def demo(*arguments: str, variables: Mapping[str, str] = {}) -> Launched:
-    return Launched([sys.executable, "-m", "otel_shed", "demo", *arguments], variables)
+def demo(*arguments: str | Path) -> Launched:
+    return Launched([sys.executable, "-m", "otel_shed", "demo", *arguments])
 
 
-def number(output: str, label: str) -> int:
-    """The number in a row of the account."""
-    found = re.search(rf"^ +{re.escape(label)} +([\d,]+)", output, re.MULTILINE)
+def cells(output: str, label: str) -> list[str]:
+    """Both sides' cells in a row of the table."""
+    found = re.search(rf"^  {re.escape(label)} {{2,}}(\S.*)$", output, re.MULTILINE)
     assert found is not None, f"no row {label!r}:\n{output}"
-    return int(found[1].replace(",", ""))
+    return re.split(r" {2,}", found[1])
 
 
-def counted(output: str) -> int:
-    """What the collector says that it received."""
-    found = re.search(r"the collector counted ([\d,]+)", output)
-    assert found is not None, output
-    return int(found[1].replace(",", ""))
+def has_rotel() -> bool:
+    try:
+        collector._rotel_binary()
+        return True
+    except StartError:
+        return False
 
 
-def pid(process: Launched) -> int:
-    """The collector's process id."""
-    found = re.search(r"\(process (\d+)\)", process.wait_for_line("Collector: "))
-    assert found is not None
-    return int(found[1])
-
-
-def needs(kind: str) -> None:
-    if kind == "rotel":
-        try:
-            collector._rotel_binary()
-        except CollectorError as error:
-            pytest.skip(f"NOT RUN: rotel: {error} (its wheel is for x86-64 Linux with glibc >= 2.34 alone)")
-
-
-@pytest.mark.parametrize("kind", ["rotel", "receiver"])
-@pytest.mark.parametrize("protocol", [GRPC, HTTP_PROTOBUF])
-def test_the_account_balances(kind: str, protocol: str) -> None:
-    """Nothing is unaccounted for after an outage, and the collector's own count is what was exported."""
-    needs(kind)
-    with demo("--seconds", "3", "--outage", "1", "--collector", kind, "--protocol", protocol) as process:
-        assert process.wait(40) == 0, process.output
+@pytest.mark.timeout(120)
+def test_both_sides(tmp_path: Path) -> None:
+    """Both are seen live, in the table and on the page; ours accounts for every span, as the collector has it."""
+    file = tmp_path / "page.html"
+    with demo(*SHORT, "--mode", "reject", "--protocol", HTTP_PROTOBUF, "--out", file) as process:
+        assert process.wait(90) == 0, process.output
         output = process.output
-    assert ("rotel " if kind == "rotel" else "the receiver of otel_shed.testing") in output
-    assert "the collector is stopped" in output
-    assert "the collector runs again" in output
-    assert number(output, "unaccounted") == 0
-    assert number(output, "ended") > 1000
-    assert counted(output) == number(output, "exported") > 0
-    assert number(output, "Span.end(), worst") >= number(output, "Span.end(), median")
-    assert process.lines[-1].startswith("OK: ")
-
-
-def test_an_outage_that_fills_the_queue() -> None:
-    """What does not fit into the queue while the collector is stopped is counted as that, and nothing else is lost."""
-    with demo("--seconds", "3", "--outage", "1.5", variables={"OTEL_BSP_MAX_QUEUE_SIZE": "200"}) as process:
-        assert process.wait(40) == 0, process.output
-        output = process.output
-    assert number(output, "queue_full") == number(output, "dropped") > 0
-    assert number(output, "ended") == number(output, "exported") + number(output, "dropped")
-    assert counted(output) == number(output, "exported")
-
-
-def test_what_is_set_for_another_collector() -> None:
-    """Neither its endpoint, headers and time limits nor what switches the SDK off reach the demo's own collector."""
-    variables = {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1",
-        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=hunter2",
-        "OTEL_EXPORTER_OTLP_TIMEOUT": "0.1",
-        "OTEL_BSP_EXPORT_TIMEOUT": "100",
-        "OTEL_SDK_DISABLED": "true",
-        "OTEL_SPAN_EVENT_COUNT_LIMIT": "many",
-        "http_proxy": "http://127.0.0.1:1",
-    }
-    with demo("--seconds", "2", "--outage", "0.5", variables=variables) as process:
-        assert process.wait(40) == 0, process.output
-        assert counted(process.output) == number(process.output, "exported") > 0
+    assert "OK: otel-shed accounts for every span, and the collector counted what the account has exported." in output
+    assert cells(output, "spans unaccounted for") == ["-", "0"]
+    assert all(int(number.replace(",", "")) > 1000 for number in cells(output, "spans accepted, in all"))
+    assert all(share.endswith(" %") for share in cells(output, "capacity used by accepted spans"))
+    assert cells(output, "spans accepted a second time") == ["0", "0"]
+    rows = [line for line in process.lines if re.match(r" +\d+\.\d  (storm|calm)  ", line)]
+    assert {line.split()[1] for line in rows} == {"storm", "calm"}
+    assert f"The page, with pictures: {file}" in output
+    page = file.read_text(encoding="utf-8")
+    assert page.count("<svg ") == 2 * 6
+    assert 'class="phase normal"' in page
+    assert page.endswith("</html>\n")
+    if has_rotel():
+        counted = re.search(r"counted by rotel [\w.]+: ([\d,]+) spans of stock and ([\d,]+) spans of otel-shed", page)
+        assert counted is not None
+        assert list(counted.groups()) == cells(output, "spans accepted, in all")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo(signum: signal.Signals) -> None:
-    """In the middle of the outage too, the account is printed and balances, and no collector is left behind."""
-    with demo("--seconds", "60", "--outage", "59") as process:
-        process.wait_for_line("what ends now has to wait")
+def test_an_interrupted_demo(signum: signal.Signals, tmp_path: Path) -> None:
+    """In the middle of the storm, what there is is printed and written, and no process is left."""
+    file = tmp_path / "page.html"
+    with demo("--seconds", "60", "--capacity", "1000", "--out", file) as process:
+        process.wait_for_line("  storm  ")
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= 2
         process.send(signum)
-        assert process.wait(20) == 0, process.output
-        assert "Interrupted" in process.output
-        assert number(process.output, "unaccounted") == 0
-        assert counted(process.output) == number(process.output, "exported")
-        assert not psutil.pid_exists(pid(process))
+        assert process.wait(30) == 0, process.output
+    assert "Interrupted" in process.output
+    assert cells(process.output, "spans accepted, in all")[0] != "-"
+    assert file.read_text(encoding="utf-8").count("<svg ") == 6
+    assert not any(child.is_running() for child in children)
 
 
-def test_a_collector_that_dies() -> None:
-    """The demo says so, goes on to its end, and fails: what the collector took is not known to have been kept."""
-    with demo("--seconds", "1.5", "--outage", "0", "--collector", "receiver") as process:
-        psutil.Process(pid(process)).kill()
-        assert process.wait(40) == 1, process.output
-        assert "gone" in process.output
-        assert number(process.output, "unaccounted") == 0
-        assert "FAILED: the collector did not tell what it received" in process.output
+def test_interrupted_twice() -> None:
+    """Whoever is in a hurry does not have to wait for what is held, and no process is left all the same."""
+    with demo("--seconds", "60", "--no-html", "--collector", "receiver") as process:
+        process.wait_for_line("  storm  ")
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send(signal.SIGINT)
+        process.wait_for_line("Interrupted")
+        process.send(signal.SIGINT)
+        process.wait(10)
+        assert cells(process.output, "spans accepted, in all")[0] != "-"
+    assert not any(child.is_running() for child in children)
 
 
-def test_a_collector_that_is_there_already() -> None:
-    """With --endpoint it is used as it is: not stopped, and not asked for its count."""
-    with Receiver() as receiver, demo("--seconds", "1", "--endpoint", receiver.grpc_endpoint) as process:
-        assert process.wait(40) == 0, process.output
-        assert "STOPPED" not in process.output
-        assert "the collector counted" not in process.output
-        assert number(process.output, "exported") == receiver.counts.spans > 0
-
-
-def test_an_endpoint_where_nobody_is() -> None:
-    """Everything is counted as dropped, what the library logs is shown, and the doctor is recommended."""
-    with demo("--seconds", "1", "--endpoint", "http://127.0.0.1:1") as process:
-        assert process.wait(40) == 0, process.output
-        assert number(process.output, "dropped") == number(process.output, "ended")
-        assert "  log: warning: " in process.output
-        assert "otel-shed doctor --endpoint http://127.0.0.1:1 --protocol grpc tells why" in process.output
-
-
-# -- the collector's process -------------------------------------------------------------------------------------
-
-
-def test_the_receiver_where_there_is_no_rotel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes rotel's place, and why is told; who insists on rotel hears why not."""
-
-    def missing() -> object:
-        raise CollectorError("it is not installed")
-
-    monkeypatch.setattr(collector, "_rotel_binary", missing)
-    running, why = start_collector()
-    with running:
-        assert isinstance(running, OwnReceiver)
-        assert why == "rotel cannot be used here: it is not installed"
-    with pytest.raises(CollectorError, match="it is not installed"):
-        start_collector("rotel")
-
-
-@pytest.mark.parametrize("kind", [Rotel, OwnReceiver])
-def test_both_protocols(kind: type[Collector]) -> None:
-    """Each collector listens for both, and is gone after ``close``, also when it was stopped."""
-    needs("rotel" if kind is Rotel else "receiver")
-    running = kind()
-    ports = [int(endpoint.rpartition(":")[2]) for endpoint in running.endpoints.values()]
-    try:
-        assert set(running.endpoints) == {GRPC, HTTP_PROTOBUF}
-        assert all(answers(port) for port in ports)
-        running.stop()
-        until(lambda: psutil.Process(running.pid).status() == psutil.STATUS_STOPPED)
-    finally:
-        running.close()
-    assert not running.running
-    assert not any(answers(port) for port in ports)
-    running.close()
-
-
-class _Failing(Collector):
-    """Ends before it is ready."""
-
-    def __init__(self) -> None:
-        super().__init__([sys.executable, "-c", "print('no such luck'); raise SystemExit(3)"], {})
-        self._wait_until(lambda: False)
-
-    def _take(self, line: str) -> None:
-        pass
-
-
-def test_a_collector_that_does_not_start() -> None:
-    """Its own last words are the error's."""
-    with pytest.raises(CollectorError, match="status 3 and said: no such luck"):
-        _Failing()
-
-
-def test_the_demo_without_a_collector(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """If none can be started, that is one line and status 1."""
-    from otel_shed.cli import main
-
-    def missing(*_: object, **__: object) -> object:
-        raise OSError("no processes left")
-
-    monkeypatch.setattr(subprocess, "Popen", missing)
-    assert main(["demo"]) == 1
-    assert "no collector could be started: no processes left" in capsys.readouterr().err
+def test_a_demo_that_is_killed() -> None:
+    """Its processes come to their end by themselves."""
+    with demo("--seconds", "60", "--capacity", "2000", "--no-html", "--collector", "receiver") as process:
+        process.wait_for_line("  storm  ")
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send(signal.SIGKILL)
+        process.wait(5)
+        until(lambda: not any(child.is_running() for child in children), timeout=20)

@@ -84,8 +84,10 @@ def test_eight_threads_end_spans_while_the_exporter_hangs(hung: HungExporter, ca
     assert max(longest) < 1.0
     assert len(caplog.records) <= 1
     stats = processor.stats()
-    assert (stats.ended, stats.queued, stats.in_flight) == (1 + _THREADS * _SPANS, 64, 1)
-    assert (dict(stats.dropped), stats.unaccounted) == ({"queue_full": _THREADS * _SPANS - 64}, 0)
+    assert (stats.ended, stats.in_flight, stats.unaccounted) == (1 + _THREADS * _SPANS, 1, 0)
+    assert 32 < stats.queued <= 64
+    # As it overflows at first, and then as whole traces are decided on.
+    assert set(stats.dropped) <= {"queue_full", "over_budget"}
 
 
 def test_flush_and_shutdown_give_a_hung_exporter_up(hung: HungExporter, caplog: pytest.LogCaptureFixture) -> None:

@@ -23,5 +23,5 @@ def test_resident_memory_with_a_stalled_collector(protocol: str) -> None:
     print(f"\n{protocol}: {output.replace(chr(10), ', ')}")
     assert int(value_of(output, "growth")) < limit + 64 * _MEBIBYTE
     assert limit // 2 < int(value_of(output, "most held")) <= limit
-    assert int(value_of(output, "queue_full")) > 0
+    assert int(value_of(output, "dropped")) > 0
     assert int(value_of(output, "unaccounted")) == 0

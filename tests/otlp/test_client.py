@@ -253,6 +253,22 @@ def test_hurry_respects_a_throttle(clock: FakeClock) -> None:
     assert sent().accepted == SPANS
 
 
+def test_hurry_keeps_to_a_throttle_that_ends_in_time(clock: FakeClock) -> None:
+    """A wait that the collector asked for and that shutdown has time for is waited out, and the batch delivered."""
+    sent = Sent(clock, asks(7))
+    clock.after(5.0, lambda: sent.client.hurry(3.0))
+    outcome = sent()
+    assert (outcome.accepted, outcome.attempts) == (SPANS, 2)
+    assert 7.0 <= outcome.duration <= 8.0
+
+
+def test_silence_is_told_once_a_minute(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    """Where nobody answers, a line says whom was asked, and what came of it."""
+    sent = Sent(clock, NOBODY, endpoint="http://collector:4317")
+    sent()
+    assert [line.partition(": ")[0] for line in caplog.messages] == ["no answer from http://collector:4317"]
+
+
 @pytest.mark.parametrize("budget", [BUDGET, 2.5])
 def test_abort_interrupts(clock: FakeClock, budget: float) -> None:
     """Abort cancels the call under way, which loses its batch to the shutdown, and every further one fails at once."""

@@ -22,6 +22,7 @@ from otel_shed.otlp.encode import Encoder, encode_public, wrap_span
 from otel_shed.otlp.request import build_request
 from otel_shed.otlp.slots import encode_slots
 from otel_shed.record import Priority
+from tests.otlp.encoders import ENCODERS, every_encoder, everything, header
 from tests.otlp.made_spans import (
     CONTEXT,
     bounded,
@@ -34,20 +35,24 @@ from tests.otlp.made_spans import (
     values,
 )
 
-both = pytest.mark.parametrize("encoder", [encode_slots, encode_public])
-
 
 @settings(max_examples=250, deadline=None)
 @given(span=spans())
 def test_any_span_is_what_stock_makes_of_it(span: ReadableSpan) -> None:
-    """Over slots and over properties, a receiver reads every span as from stock; a wrapped span has the same header."""
-    expected = stock_canonical([span])
-    assert canonical([encode_slots(span)]) == expected
-    assert canonical([encode_public(span)]) == expected
-    wrapped = wrap_span(span)
-    for record in (encode_slots(span), encode_public(span)):
-        for field in ("trace_id", "span_id", "parent_span_id", "flags", "name", "status", "duration_ns", "priority"):
-            assert getattr(record, field) == getattr(wrapped, field)
+    """Whichever encoder, a receiver reads every span as from stock; the record is the same to the byte."""
+    expected, public, wrapped = stock_canonical([span]), encode_public(span), wrap_span(span)
+    assert canonical([public]) == expected
+    assert header(public) == header(wrapped)
+    for encoder in ENCODERS.values():
+        assert everything(encoder(span)) == everything(public)
+
+
+@settings(max_examples=150, deadline=None)
+@given(span=spans(), limit=st.integers(0, 9))
+def test_any_span_is_cut_alike(span: ReadableSpan, limit: int) -> None:
+    """Whichever encoder, a span with a limit is cut in the same places: the record is the same to the byte."""
+    public = everything(encode_public(span, limit))
+    assert [everything(encoder(span, limit)) for encoder in ENCODERS.values()] == [public] * len(ENCODERS)
 
 
 @settings(max_examples=150, deadline=None)
@@ -55,10 +60,28 @@ def test_any_span_is_what_stock_makes_of_it(span: ReadableSpan) -> None:
 def test_any_value_is_what_stock_makes_of_it(value: Any, key: str) -> None:
     """An attribute's value arrives as the stock encoder sends it, with cold caches and with warm ones."""
     for span in (made_span(attributes={key: value}), made_span(attributes={key: value, "other": value})):
-        assert canonical([encode_slots(span)]) == stock_canonical([span])
+        for encoder in ENCODERS.values():
+            assert canonical([encoder(span)]) == stock_canonical([span])
 
 
-@both
+surrogates = st.text(st.characters() | st.characters(categories=["Cs"]) | st.sampled_from("a\ud83d\udc22é漢🐢"))
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=surrogates, limit=st.none() | st.integers(0, 9))
+def test_any_text_is_encoded_alike(text: str, limit: int | None) -> None:
+    """Text of any kind, halves of surrogate pairs in it too, cut or whole, is the same bytes from every encoder."""
+    span = made_span(
+        text,
+        attributes={text: text, "list": [text, {text: text}]},
+        events=[Event(text, bounded({text: text}), 1)],
+        status=Status(StatusCode.ERROR, text),
+    )
+    public = everything(encode_public(span, limit))
+    assert [everything(encoder(span, limit)) for encoder in ENCODERS.values()] == [public] * len(ENCODERS)
+
+
+@every_encoder
 def test_the_header_is_the_span_in_short(encoder: Encoder) -> None:
     """Ids, parent, flags, name, status and duration can be read without the bytes."""
     parent = SpanContext(0xABC, 0x123, is_remote=True)
@@ -74,11 +97,84 @@ def test_the_header_is_the_span_in_short(encoder: Encoder) -> None:
     assert (wrapped.length, wrapped.group, wrapped.body, wrapped.span) == (0, None, None, span)
 
 
-@both
+@every_encoder
 @pytest.mark.parametrize(("start", "end"), [(None, 5), (5, None), (None, None), (9, 5), (5, 5)])
 def test_a_duration_is_never_negative(encoder: Encoder, start: int | None, end: int | None) -> None:
     """A span whose times are unknown or run backwards lasted 0 nanoseconds."""
     assert encoder(made_span(start_time=start, end_time=end)).duration_ns == 0
+
+
+class _Raising:
+    """An event of which nothing can be read."""
+
+    @property
+    def name(self) -> str:
+        raise OSError("no name")
+
+
+class _Exception(str):
+    __slots__ = ()
+
+
+EXCEPTION = Event("exception", bounded({"exception.type": "OSError"}), 1)
+OTHERS = [
+    Event(name, bounded({}), 1)
+    for name in ("Exception", "exceptions", "exceptio", "an exception", "exception ", "exception\0", "")
+]
+
+
+@every_encoder
+@pytest.mark.parametrize(
+    ("status", "events", "failed"),
+    [
+        (Status(), [], False),
+        (Status(StatusCode.OK), OTHERS, False),
+        (Status(StatusCode.ERROR, "why"), [], True),
+        (Status(), [EXCEPTION], True),
+        (Status(StatusCode.OK), [*OTHERS, EXCEPTION, *OTHERS], True),
+        (None, [EXCEPTION], True),
+        (None, OTHERS, False),
+        (Status(), [Event(_Exception("exception"), bounded({}), 1)], True),
+        (Status(), [Event("exception", bounded({}), -1)], True),  # cannot be encoded, but says enough
+        (Status(), [_Raising(), EXCEPTION], True),
+        (Status(), [_Raising(), object(), Mock(), Event(None, bounded({}), 1)], False),  # type: ignore[arg-type]
+    ],
+)
+def test_a_span_has_failed_by_its_status_or_an_exception(
+    encoder: Encoder, status: Status | None, events: list[Any], failed: bool
+) -> None:
+    """It failed if it says so, or has an event of exactly that name; other events and other statuses mean nothing."""
+    for like_sdk in (True, False):
+        span = made_span(status=status, events=events, like_sdk=like_sdk)
+        assert [record.failed for record in (encoder(span), encoder(span, 3), wrap_span(span))] == [failed] * 3
+        assert wrap_span(span).span_id == CONTEXT.span_id
+
+
+@every_encoder
+def test_a_tracestate_is_handed_on_as_it_is(encoder: Encoder) -> None:
+    """The spans of a trace carry one mapping, the one inside it or itself; an empty one is none; it is not changed."""
+    state = TraceState([("ot", "th:8;rv:0123456789abcd"), ("vendor", "value")])
+    batch = [made_span(context=SpanContext(5, number, False, trace_state=state)) for number in (1, 2, 3)]
+    expected = state if encoder is encode_public else state._dict
+    assert all(encoder(span).trace_state is expected for span in batch)
+    assert all(wrap_span(span).trace_state is state for span in batch)
+    assert all(encoder(span, 1).trace_state.get("ot") == "th:8;rv:0123456789abcd" for span in batch)  # type: ignore[union-attr]
+    assert (message(encoder(batch[0])).trace_state, state.to_header()) == (state.to_header(),) * 2
+    for none in (TraceState(), None):
+        span = made_span(context=SpanContext(5, 6, False, trace_state=none))
+        assert (encoder(span).trace_state, wrap_span(span).trace_state) == (None, None)
+
+
+@every_encoder
+def test_what_is_no_tracestate_is_none(encoder: Encoder) -> None:
+    """A dict in its place is as good; what is no mapping is never handed on."""
+    by_hand: Any = {"ot": "th:4"}
+    span = made_span(context=SpanContext(5, 6, False, trace_state=by_hand))
+    assert encoder(span).trace_state is wrap_span(span).trace_state is by_hand
+    pairs: Any = Mock(items=lambda: [("ot", "th:4")])
+    span = made_span(context=SpanContext(5, 6, False, trace_state=pairs))
+    record = encoder(span)
+    assert (message(record).trace_state, record.trace_state, wrap_span(span).trace_state) == ("ot=th:4", None, None)
 
 
 class _Ended(SpanProcessor):
@@ -89,7 +185,7 @@ class _Ended(SpanProcessor):
         self.spans.append(span)
 
 
-@both
+@every_encoder
 def test_spans_of_the_sdk_arrive_whole(encoder: Encoder) -> None:
     """What the installed SDK hands to a processor, an exception's event included, is encoded as stock does."""
     provider, ended = TracerProvider(shutdown_on_exit=False), _Ended()
@@ -104,7 +200,7 @@ def test_spans_of_the_sdk_arrive_whole(encoder: Encoder) -> None:
     assert canonical([encoder(span) for span in ended.spans]) == stock_canonical(ended.spans)
 
 
-@both
+@every_encoder
 def test_values_that_are_equal_in_python_stay_apart(encoder: Encoder) -> None:
     """1, True and 1.0 under one key, one after the other, are an int, a bool and a double."""
     for value in (1, True, 1.0, True, 1, 0, False, -0.0):
@@ -112,7 +208,7 @@ def test_values_that_are_equal_in_python_stay_apart(encoder: Encoder) -> None:
         assert message(encoder(span)) == stock_message(span)
 
 
-@both
+@every_encoder
 def test_a_kind_or_a_status_that_is_none_is_left_out(encoder: Encoder) -> None:
     """A kind that is unknown is unspecified; a status of None is absent, as from stock."""
     record = encoder(made_span(kind=None, status=None))
@@ -121,7 +217,7 @@ def test_a_kind_or_a_status_that_is_none_is_left_out(encoder: Encoder) -> None:
     assert record.status == 0
 
 
-@both
+@every_encoder
 def test_threads_do_not_disturb_each_other(encoder: Encoder) -> None:
     """Eight threads that encode the same spans at once, caches cold, make the same bytes."""
     batch = [made_span(f"t{n}", attributes={f"t{n % 7}": f"v{n}", "n": n}, links=[Link(CONTEXT)]) for n in range(50)]
@@ -161,7 +257,7 @@ def test_the_caches_are_bounded() -> None:
     assert "x" * 65 not in span_module._names
 
 
-@both
+@every_encoder
 def test_scopes_that_come_and_go_are_not_mixed_up(encoder: Encoder) -> None:
     """A program that makes scopes and resources without end gets the right ones, and keeps few of them."""
     for number in range(groups.MAX_GROUPS * 3):

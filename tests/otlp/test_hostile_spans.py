@@ -11,11 +11,9 @@ import pytest
 from opentelemetry.sdk.trace import Event
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
-from otel_shed.otlp.encode import EncodeError, Encoder, encode_public, wrap_span
-from otel_shed.otlp.slots import encode_slots
+from otel_shed.otlp.encode import EncodeError, Encoder, wrap_span
+from tests.otlp.encoders import every_encoder
 from tests.otlp.made_spans import CONTEXT, bounded, canonical, made_span, message, stock_message
-
-both = pytest.mark.parametrize("encoder", [encode_slots, encode_public])
 
 
 class _Text(str):
@@ -41,7 +39,7 @@ class _Float(float):
     pass
 
 
-@both
+@every_encoder
 @pytest.mark.parametrize(
     "value", [_Text("text"), _Bytes(b"bytes"), _Colour.RED, _Float(1.5), range(3), bytearray(b"ab")]
 )
@@ -127,7 +125,7 @@ UNENCODABLE = {
 }
 
 
-@both
+@every_encoder
 @pytest.mark.parametrize("make", UNENCODABLE.values(), ids=UNENCODABLE)
 def test_a_bad_attribute_costs_itself_and_is_counted(encoder: Encoder, make: Callable[[], Any]) -> None:
     """What cannot be encoded is dropped alone from span, event and link, and added to their dropped counts."""
@@ -141,7 +139,58 @@ def test_a_bad_attribute_costs_itself_and_is_counted(encoder: Encoder, make: Cal
         assert part.dropped_attributes_count == dropped
 
 
-@both
+class _Unmeasurable(str):
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        raise OSError("not to be measured")
+
+
+class _ForgetfulKey(str):
+    """Can be hashed once, to get into the attributes."""
+
+    __slots__ = ("hashed",)
+
+    def __hash__(self) -> int:
+        if hasattr(self, "hashed"):
+            raise OSError("not again")
+        self.hashed = True
+        return 7
+
+
+UNCUTTABLE = UNENCODABLE | {
+    "a text that cannot be measured": lambda: _Unmeasurable("text"),
+    "such a text inside": lambda: [1, {"in": (_Unmeasurable("text"),)}],
+}
+
+
+@every_encoder
+@pytest.mark.parametrize("length", [4, 100])
+@pytest.mark.parametrize("make", UNCUTTABLE.values(), ids=UNCUTTABLE)
+def test_an_attribute_that_cannot_be_cut_costs_itself_and_is_counted(
+    encoder: Encoder, make: Callable[[], Any], length: int
+) -> None:
+    """With a limit, what raises while it is cut, or never ends, is dropped alone; what is too long is cut."""
+    bad = {"before": 1, "long": "x" * 50, "bad": make(), "after": "x"}
+    event, link = Event("event", bounded(bad), 7), Link(CONTEXT, bounded(bad))
+    span = made_span(attributes=bad, events=[event], links=[link])
+    span._attributes.dropped = 2
+    found = message(encoder(span, length))
+    for part, dropped in ((found, 3), (found.events[0], 1), (found.links[0], 1)):
+        assert [attribute.key for attribute in part.attributes] == ["before", "long", "after"]
+        assert len(part.attributes[1].value.string_value) == min(length, 50)
+        assert part.dropped_attributes_count == dropped
+
+
+@every_encoder
+def test_a_key_that_raises_while_its_value_is_cut_costs_itself(encoder: Encoder) -> None:
+    """With a limit, an attribute whose key cannot be put into another dict is dropped alone and counted."""
+    found = message(encoder(made_span(attributes={"long": "x" * 50, _ForgetfulKey("key"): 1, "after": 2}), 4))
+    assert [attribute.key for attribute in found.attributes] == ["long", "after"]
+    assert found.dropped_attributes_count == 1
+
+
+@every_encoder
 @pytest.mark.parametrize("key", [5, 1.5, (), frozenset()])
 def test_a_key_that_is_no_text_costs_its_attribute(encoder: Encoder, key: Any) -> None:
     """Keys of other types are dropped and counted."""
@@ -150,7 +199,7 @@ def test_a_key_that_is_no_text_costs_its_attribute(encoder: Encoder, key: Any) -
     assert found.dropped_attributes_count == 1
 
 
-@both
+@every_encoder
 def test_half_a_surrogate_pair_is_replaced(encoder: Encoder) -> None:
     """Text that UTF-8 cannot hold survives everywhere, with U+FFFD; two halves that meet are one character again."""
     bad, good = "a\udc80b", "a\ufffdb"
@@ -172,7 +221,7 @@ def test_half_a_surrogate_pair_is_replaced(encoder: Encoder) -> None:
     assert wrap_span(span).name == good
 
 
-@both
+@every_encoder
 def test_bad_spans_harm_nobody_else(encoder: Encoder) -> None:
     """In a batch of good and hostile spans each good one arrives as if it were alone."""
     good = [made_span(f"good {number}", attributes={"n": number}) for number in range(3)]
@@ -190,7 +239,7 @@ def test_bad_spans_harm_nobody_else(encoder: Encoder) -> None:
     assert canonical(records)
 
 
-@both
+@every_encoder
 @pytest.mark.parametrize(
     "fields",
     [
@@ -213,7 +262,7 @@ def test_a_span_that_cannot_be_encoded_says_so(encoder: Encoder, fields: dict[st
         encoder(made_span(**fields))
 
 
-@both
+@every_encoder
 def test_what_is_no_span_is_an_encode_error(encoder: Encoder) -> None:
     """An object of any other kind raises EncodeError too."""
     for span in (None, object(), Mock(), MagicMock()):
@@ -221,7 +270,7 @@ def test_what_is_no_span_is_an_encode_error(encoder: Encoder) -> None:
             encoder(span)  # type: ignore[arg-type]
 
 
-@both
+@every_encoder
 def test_an_interrupt_is_not_swallowed(encoder: Encoder) -> None:
     """What is no Exception, such as Ctrl-C in the middle of an encoding, is the program's."""
 
@@ -229,11 +278,12 @@ def test_an_interrupt_is_not_swallowed(encoder: Encoder) -> None:
         def __getitem__(self, index: Any) -> Any:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        encoder(made_span(attributes={"a": Interrupting()}))
+    for limit in (None, 4):
+        with pytest.raises(KeyboardInterrupt):
+            encoder(made_span(attributes={"long": "x" * 50, "a": Interrupting()}), limit)
 
 
-@both
+@every_encoder
 def test_a_bad_event_or_link_costs_itself_and_is_counted(encoder: Encoder) -> None:
     """An event without a possible time, or a link without a context, is dropped alone and counted."""
     events = [Event("good", bounded({}), 1), Event("bad", bounded({}), -1), Mock(timestamp="x"), Event("good", None, 2)]
@@ -245,14 +295,14 @@ def test_a_bad_event_or_link_costs_itself_and_is_counted(encoder: Encoder) -> No
     assert (found.dropped_events_count, len(found.links), found.dropped_links_count) == (7, 1, 7)
 
 
-@both
+@every_encoder
 def test_times_of_another_make_are_read(encoder: Encoder) -> None:
     """A time as a float, a common mistake, costs no span; nor does a number of another make."""
     found = message(encoder(made_span(start_time=1_500.9, end_time=_NumberLike())))
     assert (found.start_time_unix_nano, found.end_time_unix_nano) == (1_500, 1)
 
 
-@both
+@every_encoder
 @pytest.mark.parametrize(("name", "sent"), [(None, ""), (5, "5"), (b"raw", "raw"), (_Text("text"), "text"), ("", "")])
 def test_a_name_of_another_type_survives(encoder: Encoder, name: Any, sent: str) -> None:
     """A name is text on the wire and in the header, whatever it was."""
@@ -281,7 +331,7 @@ class _Changing(Mapping[str, int]):
         return 1
 
 
-@both
+@every_encoder
 def test_attributes_that_change_are_read_again(encoder: Encoder) -> None:
     """A mapping that changes while it is read is read again; one that never holds still is dropped and counted."""
     found = message(encoder(made_span(like_sdk=False, attributes=_Changing(2), events=(Event("e", _Changing(2), 1),))))
@@ -294,7 +344,7 @@ def test_attributes_that_change_are_read_again(encoder: Encoder) -> None:
     assert found.events[0].dropped_attributes_count == 2
 
 
-@both
+@every_encoder
 def test_a_dict_that_grows_under_the_encoder_costs_nothing(encoder: Encoder) -> None:
     """An attribute whose own code adds to the span's attributes does not break the reading of them."""
     fields: dict[str, Any] = {}
@@ -310,7 +360,7 @@ def test_a_dict_that_grows_under_the_encoder_costs_nothing(encoder: Encoder) -> 
     assert found.dropped_attributes_count == 0
 
 
-@both
+@every_encoder
 def test_another_span_may_end_in_the_middle(encoder: Encoder) -> None:
     """A value whose own code encodes another span disturbs neither of the two."""
     inner = made_span("inner", attributes={"a": 1, "b": [1, 2]}, events=[Event("e", bounded({"c": "d"}), 1)])

@@ -9,12 +9,10 @@ import pytest
 from opentelemetry.sdk.trace import Event
 from opentelemetry.trace import Link
 
-from otel_shed.otlp.encode import Encoder, encode_public
-from otel_shed.otlp.slots import encode_slots
+from otel_shed.otlp.encode import Encoder
 from otel_shed.otlp.values import MAX_ELEMENTS
+from tests.otlp.encoders import every_encoder
 from tests.otlp.made_spans import CONTEXT, bounded, canonical, made_span, message, stock_canonical
-
-both = pytest.mark.parametrize("encoder", [encode_slots, encode_public])
 
 
 def _nested(depth: int, wrap: Callable[[Any], Any]) -> Any:
@@ -24,7 +22,7 @@ def _nested(depth: int, wrap: Callable[[Any], Any]) -> Any:
     return value
 
 
-@both
+@every_encoder
 @pytest.mark.parametrize(("wrap", "whole"), [(lambda inner: [inner], 46), (lambda inner: {"k": inner}, 31)])
 def test_deep_values_do_not_cost_the_request(encoder: Encoder, wrap: Callable[[Any], Any], whole: int) -> None:
     """Values are whole as deep as protobuf parsers read, and empty below: a deeper one would cost its whole request."""
@@ -42,7 +40,7 @@ def test_deep_values_do_not_cost_the_request(encoder: Encoder, wrap: Callable[[A
     assert canonical([encoder(span)])
 
 
-@both
+@every_encoder
 def test_a_very_long_value_is_encoded(encoder: Encoder) -> None:
     """Ten megabytes are for the caller to drop as too large: the record says its length."""
     record = encoder(made_span(attributes={"long": "x" * 10_000_000}))
@@ -50,17 +48,16 @@ def test_a_very_long_value_is_encoded(encoder: Encoder) -> None:
     assert len(message(record).attributes[0].value.string_value) == 10_000_000
 
 
-@both
+@every_encoder
 def test_very_many_events_are_encoded(encoder: Encoder) -> None:
     """A hundred thousand events make one large record."""
     event = Event("event", bounded({"a": 1}), 1)
     assert len(message(encoder(made_span(events=[event] * 100_000))).events) == 100_000
 
 
-def test_as_many_elements_as_fit_a_request_are_encoded() -> None:
+@every_encoder
+def test_as_many_elements_as_fit_a_request_are_encoded(encoder: Encoder) -> None:
     """A long list is whole up to the bound, and one attribute lost beyond it."""
-    found = message(
-        encode_slots(made_span(attributes={"most": [0] * (MAX_ELEMENTS), "more": [0] * (MAX_ELEMENTS + 1)}))
-    )
+    found = message(encoder(made_span(attributes={"most": [0] * MAX_ELEMENTS, "more": [0] * (MAX_ELEMENTS + 1)})))
     assert [attribute.key for attribute in found.attributes] == ["most"]
     assert found.dropped_attributes_count == 1

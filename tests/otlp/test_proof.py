@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 
 from otel_shed.otlp import proof, samples, slots
 from otel_shed.otlp.encode import EncodeError, encode_public
+from otel_shed.otlp.encode_compiled import attributes_compiled, compiled_encoder, encode_compiled
 from otel_shed.otlp.proof import (
     attributes_in_public,
     attributes_of,
@@ -26,6 +27,7 @@ from otel_shed.otlp.samples import sample_spans
 from otel_shed.otlp.slots import attributes_in_slots, encode_slots
 from otel_shed.otlp.stock import encode_stock
 from otel_shed.record import SpanRecord
+from tests.otlp.encoders import ENCODERS
 from tests.otlp.made_spans import CONTEXT, bounded, canonical, made_span, message, stock_canonical
 
 PUBLIC = "otel_shed.otlp.encode:encode_public"
@@ -56,10 +58,21 @@ def use(monkeypatch: pytest.MonkeyPatch, encoder: Callable[[ReadableSpan], Any])
     return CANDIDATES
 
 
-def test_the_slots_of_the_installed_sdk_are_proved(warnings: Callable[[], list[str]]) -> None:
-    """With this SDK the quickest encoder is used, and nothing is logged."""
-    assert proof.encode_span is encode_slots
-    assert choose_encoder() is encode_slots
+def test_the_quickest_encoder_is_proved(warnings: Callable[[], list[str]]) -> None:
+    """With this SDK the quickest encoder that there is is used, and nothing is logged."""
+    quickest = encode_compiled or encode_slots
+    assert proof.encode_span is quickest
+    assert choose_encoder() is quickest
+    assert choose_encoder(proof.CANDIDATES[1:]) is encode_slots
+    assert warnings() == []
+
+
+def test_one_that_was_not_built_is_not_missed(
+    monkeypatch: pytest.MonkeyPatch, warnings: Callable[[], list[str]]
+) -> None:
+    """A candidate that is None is passed over without a word."""
+    monkeypatch.setitem(globals(), "candidate", None)
+    assert choose_encoder((CANDIDATES, PUBLIC)) is encode_public
     assert warnings() == []
 
 
@@ -71,11 +84,13 @@ def test_the_slots_are_what_the_samples_are_read_from(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(slots, "encode_public", refuse)
     disprove(encode_slots, encode_spans)
+    if (encoder := compiled_encoder(careful=refuse)) is not None:
+        disprove(encoder.encode, encode_spans)
 
 
-@pytest.mark.parametrize("encoder", [encode_slots, encode_public, encode_stock])
+@pytest.mark.parametrize("encoder", [*ENCODERS.values(), encode_stock], ids=[*ENCODERS, "stock"])
 def test_every_encoder_is_proved(encoder: Callable[[ReadableSpan], SpanRecord]) -> None:
-    """Each of the three makes what the stock encoder makes, the last resort included."""
+    """Each of them makes what the stock encoder makes, the last resort included."""
     disprove(encoder, encode_spans)
 
 
@@ -138,15 +153,24 @@ def test_any_difference_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    "field", ["trace_id", "span_id", "parent_span_id", "flags", "status", "duration_ns", "length", "name"]
+    ("field", "wrong"),
+    [
+        *((field, lambda value: value ^ 1) for field in ("trace_id", "span_id", "parent_span_id", "flags", "status")),
+        *((field, lambda value: value ^ 1) for field in ("duration_ns", "length", "kind")),
+        ("name", lambda value: "another"),
+        ("failed", lambda value: not value),
+        ("failed", lambda value: False),
+        ("trace_state", lambda value: None),
+        ("trace_state", lambda value: value or {"ot": "th:8"}),
+        ("trace_state", lambda value: value and {**value, "vendor": "another"}),
+    ],
 )
-def test_a_wrong_header_is_found(field: str) -> None:
+def test_a_wrong_header_is_found(field: str, wrong: Callable[[Any], Any]) -> None:
     """The header is proved as well as the bytes."""
 
     def encoder(span: ReadableSpan) -> SpanRecord:
         record = encode_public(span)
-        value = getattr(record, field)
-        setattr(record, field, value + 1 if isinstance(value, int) else "another")
+        setattr(record, field, wrong(getattr(record, field)))
         return record
 
     with pytest.raises(proof.DisprovedError):
@@ -216,7 +240,7 @@ def test_without_an_installed_encoder_ours_is_used(warnings: Callable[[], list[s
 
 def test_a_module_is_imported_only_by_name() -> None:
     """The candidates are functions that can be imported, quickest first."""
-    assert [proof._imported(name) for name in proof.CANDIDATES] == [encode_slots, encode_public]
+    assert [proof._imported(name) for name in proof.CANDIDATES] == [encode_compiled, encode_slots, encode_public]
     assert isinstance(slots, ModuleType)
 
 
@@ -234,8 +258,9 @@ def test_the_installed_encoder_alone_counts_and_raises_like_ours() -> None:
 
 
 def test_the_quick_attribute_reader_is_in_use_here() -> None:
-    """With the installed SDK the slots give what the public property gives, so they are read."""
-    assert attributes_of is attributes_in_slots
+    """With the installed SDK the slots give what the public property gives, so they are read, compiled if can be."""
+    assert attributes_of is (attributes_compiled or attributes_in_slots)
+    assert choose_attribute_reader(proof.ATTRIBUTE_READERS[1:]) is attributes_in_slots
 
 
 @pytest.mark.parametrize(
@@ -243,7 +268,7 @@ def test_the_quick_attribute_reader_is_in_use_here() -> None:
 )
 def test_an_attribute_reader_that_differs_is_not_used(candidate: str) -> None:
     """A reader that cannot be had, or reads something else, gives way to the public property."""
-    assert choose_attribute_reader(candidate) is attributes_in_public
+    assert choose_attribute_reader((candidate,)) is attributes_in_public
 
 
 def broken(span: ReadableSpan) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -13,11 +14,12 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
-from otel_shed.otlp.encode import Encoder, encode_public
-from otel_shed.otlp.slots import encode_slots
+from otel_shed.otlp.encode import Encoder, encode_public, wrap_span
 from otel_shed.otlp.stock import encode_stock
-from otel_shed.otlp.truncate import ELLIPSIS, truncate_value, truncated
-from tests.otlp.made_spans import CONTEXT, canonical, made_span
+from otel_shed.otlp.truncate import ELLIPSIS, shortened, truncate_value, truncated
+from otel_shed.otlp.values import UnencodableError
+from tests.otlp.encoders import ENCODERS
+from tests.otlp.made_spans import CONTEXT, bounded, canonical, made_span, message
 
 PLAIN = (
     st.none()
@@ -96,7 +98,7 @@ def test_cut(value: Any, limit: int, cut: Any) -> None:
 
 
 def test_values_that_nest_without_end() -> None:
-    """A value deeper than anyone sends, or that contains itself, ends all the same."""
+    """A value deeper than anyone sends ends all the same; one that contains itself, or has too many parts, raises."""
     deep: Any = "long enough to cut"
     deeper: Any = deep
     for _ in range(5000):
@@ -104,7 +106,12 @@ def test_values_that_nest_without_end() -> None:
     truncate_value((deep, deeper), 4)
     endless: list[Any] = ["long enough to cut"]
     endless.append(endless)
-    assert truncate_value(endless, 4)[0] == "lon…"
+    shared: list[Any] = ["x"]
+    for _ in range(30):
+        shared = [shared, shared]
+    for value in (endless, {"in": (endless,)}, shared):
+        with pytest.raises(UnencodableError):
+            truncate_value(value, 4)
 
 
 def whole_span() -> ReadableSpan:
@@ -171,7 +178,56 @@ def test_spans_without_anything() -> None:
     assert dict(truncated(bare_event, 2).attributes or {}) == {"long": "v…"}
 
 
-@pytest.mark.parametrize("encoder", [encode_slots, encode_public, encode_stock])
+class _Unreadable(Sequence[int]):
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: Any) -> Any:
+        raise ValueError("broken")
+
+
+class _Endless(_Unreadable):
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count()
+
+
+@pytest.mark.parametrize("limit", [3, 100])
+@pytest.mark.parametrize("make", [_Unreadable, _Endless, lambda: {"in": [_Unreadable()]}])
+def test_what_cannot_be_cut_is_left_out_of_the_copy_and_counted(make: Callable[[], Any], limit: int) -> None:
+    """An attribute that raises or never ends costs itself, in the span, its events and its links; the rest is kept."""
+    values = {"good": "value", "bad": make()}
+    events, links = [Event("event", bounded(values), 5)], [Link(CONTEXT, bounded(values))]
+    span = made_span(attributes=values, events=events, links=links)
+    span._attributes.dropped = 2
+    copy = truncated(span, limit)
+    assert (copy.dropped_attributes, copy.events[0].dropped_attributes, copy.links[0].dropped_attributes) == (3, 1, 1)
+    for owner in (copy, copy.events[0], copy.links[0]):
+        assert dict(owner.attributes or {}) == {"good": "va…" if limit == 3 else "value"}
+    assert list(span.attributes or {}) == ["good", "bad"]
+    record = wrap_span(span, limit)
+    assert (record.span_id, record.span is span) == (CONTEXT.span_id, False)
+    assert message(encode_stock(span, limit)) == message(encode_public(span, limit))
+
+
+def test_an_event_or_link_that_cannot_be_cut_is_left_out_of_the_copy_and_counted() -> None:
+    """What has no attributes to be read costs itself; the others, and the counts, are there."""
+    broken: Any = object()
+    good = Event("good", bounded({"a": "long enough"}), 1)
+    span = made_span(events=[broken, good], links=[Link(CONTEXT, bounded({})), broken])
+    span._events.dropped = 5
+    copy = truncated(span, 4)
+    assert ([event.name for event in copy.events], len(copy.links)) == (["good"], 1)
+    assert (copy.dropped_events, copy.dropped_links) == (6, 1)
+
+
+def test_a_limit_that_is_no_number_is_no_fault_of_the_attributes() -> None:
+    """It raises, and costs no attribute unseen."""
+    wrong: Any = "3"
+    with pytest.raises(TypeError):
+        shortened({"a": "long"}, wrong)
+
+
+@pytest.mark.parametrize("encoder", [*ENCODERS.values(), encode_stock], ids=[*ENCODERS, "stock"])
 def test_the_encoders_cut_as_the_copy_does(encoder: Encoder) -> None:
     """A span that is encoded with a limit is, on the wire, the truncated copy; without one it is whole."""
     values = {"long": "x" * 20, "short": "y", "number": 7, "list": ["z" * 20, "ok"], "bytes": b"b" * 20, "none": ""}

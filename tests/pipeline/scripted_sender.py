@@ -8,6 +8,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_shed.otlp.encode import EncodeError
 from otel_shed.outcome import Outcome
+from otel_shed.pipeline.store import Change
 from otel_shed.record import Priority, SpanRecord
 
 
@@ -34,6 +35,11 @@ class ScriptedSender:
     def split(self, records: Sequence[SpanRecord]) -> list[list[SpanRecord]]:
         size = -(-len(records) // self.pieces)
         return [list(records[start : start + size]) for start in range(0, len(records), size)]
+
+    def amend(self, record: SpanRecord, change: Change) -> int:
+        self.calls.append("amend")
+        record.length += 1
+        return 1
 
     def send(self, records: Sequence[SpanRecord]) -> Outcome:
         self.sent.append([record.name for record in records])

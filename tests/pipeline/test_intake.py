@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 
 import pytest
 from hypothesis import settings
@@ -12,18 +13,22 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from otel_shed.outcome import DropReason, Outcome
-from otel_shed.pipeline.intake import NEVER, BatchIntake, Intake
+from otel_shed.pipeline.intake import NEVER, Intake
 from otel_shed.pipeline.ledger import Fate, Ledger
 from otel_shed.record import Priority, SpanRecord
+from tests.pipeline.stores import batches, streaming
 
 
 def record(number: int, length: int = 10, priority: Priority = Priority.NORMAL) -> SpanRecord:
     return SpanRecord(1, number, 0, 1, f"span-{number}", 0, 0, priority, length, None, b"", None)
 
 
-def make_intake(*, capacity: int = 8, max_bytes: int = 10_000) -> tuple[Intake, Ledger]:
+def make_intake(
+    *, capacity: int = 8, max_bytes: int = 10_000, wake: Callable[[], None] | None = None
+) -> tuple[Intake, Ledger]:
     ledger = Ledger()
-    return Intake(ledger=ledger, capacity=capacity, max_bytes=max_bytes), ledger
+    store = streaming(capacity=capacity, max_bytes=max_bytes)
+    return Intake(ledger=ledger, store=store, clock=lambda: 0.0, wake=wake), ledger
 
 
 def test_takes_in_the_order_in_which_spans_ended() -> None:
@@ -31,8 +36,8 @@ def test_takes_in_the_order_in_which_spans_ended() -> None:
     intake, _ = make_intake()
     for number in range(5):
         intake.offer(record(number))
-    assert [each.span_id for each in intake.take(3)] == [0, 1, 2]
-    assert [each.span_id for each in intake.take(3)] == [3, 4]
+    assert [each.span_id for each in intake.take(3).records] == [0, 1, 2]
+    assert [each.span_id for each in intake.take(3).records] == [3, 4]
 
 
 def test_full_drops_the_oldest() -> None:
@@ -40,7 +45,7 @@ def test_full_drops_the_oldest() -> None:
     intake, ledger = make_intake(capacity=3)
     for number in range(10):
         intake.offer(record(number))
-    assert [each.span_id for each in intake.take(10)] == [7, 8, 9]
+    assert [each.span_id for each in intake.take(10).records] == [7, 8, 9]
     assert ledger.dropped[DropReason.QUEUE_FULL] == 7
 
 
@@ -50,7 +55,7 @@ def test_full_drops_the_oldest_of_the_lowest_priority() -> None:
     low, normal, high = Priority.LOW, Priority.NORMAL, Priority.HIGH
     for number, priority in enumerate([high, low, normal, high, low, normal, high]):
         intake.offer(record(number, priority=priority))
-    assert [each.span_id for each in intake.take(10)] == [0, 3, 5, 6]
+    assert [each.span_id for each in intake.take(10).records] == [0, 3, 5, 6]
     assert ledger.dropped[DropReason.QUEUE_FULL] == 3
 
 
@@ -59,7 +64,7 @@ def test_bytes_taken_count_until_they_are_released() -> None:
     intake, ledger = make_intake(capacity=20, max_bytes=100)
     for number in range(10):
         intake.offer(record(number))
-    in_flight = intake.take(8)
+    in_flight = intake.take(8).records
     intake.offer(record(10))
     assert ledger.dropped[DropReason.QUEUE_FULL] == 1
     intake.release(in_flight)
@@ -67,7 +72,7 @@ def test_bytes_taken_count_until_they_are_released() -> None:
     for number in range(11, 18):
         intake.offer(record(number))
     assert ledger.dropped[DropReason.QUEUE_FULL] == 1
-    assert intake.queued_bytes == 90
+    assert intake.store.ready_bytes == 90
 
 
 def test_closed_counts_what_still_ends() -> None:
@@ -83,8 +88,7 @@ def test_closed_counts_what_still_ends() -> None:
 def test_asks_for_a_wake_up_once() -> None:
     """The span that fills a batch wakes the worker; the following ones do not, until the worker has looked."""
     woken: list[int] = []
-    ledger = Ledger()
-    intake = Intake(ledger=ledger, capacity=8, max_bytes=10_000, wake=lambda: woken.append(ledger.queued))
+    intake, ledger = make_intake(capacity=8, wake=lambda: woken.append(ledger.queued))
     intake.wake_at = 3
     for number in range(5):
         intake.offer(record(number))
@@ -95,8 +99,7 @@ def test_asks_for_a_wake_up_once() -> None:
 def test_asks_for_a_wake_up_by_bytes_too() -> None:
     """Few large spans wake the worker as many small ones do."""
     woken: list[int] = []
-    ledger = Ledger()
-    intake = Intake(ledger=ledger, capacity=100, max_bytes=10_000, wake=lambda: woken.append(ledger.queued))
+    intake, ledger = make_intake(capacity=100, wake=lambda: woken.append(ledger.queued))
     intake.wake_at, intake.wake_at_bytes = 50, 1_000
     for number in range(5):
         intake.offer(record(number, 400))
@@ -108,26 +111,25 @@ def test_takes_no_more_bytes_than_asked_for() -> None:
     intake, _ = make_intake(capacity=20)
     for number in range(10):
         intake.offer(record(number, 100))
-    assert len(intake.take(10, 250)) == 3
-    assert len(intake.take(10, 100)) == 1
+    assert len(intake.take(10, 250).records) == 3
+    assert len(intake.take(10, 100).records) == 1
 
 
 def test_a_span_that_ends_in_the_middle_of_a_step_waits_for_its_end() -> None:
     """A signal handler or finalizer that ends spans while this thread is in the ledger changes nothing under it."""
     intake, ledger = make_intake(capacity=20)
     with ledger:
-        before = (ledger.ended, ledger.queued, intake.queued_bytes)
+        before = (ledger.ended, ledger.queued, intake.store.ready_bytes)
         intake.offer(record(1))
         intake.book(Fate.UNSAMPLED)
-        assert (ledger.ended, ledger.queued, intake.queued_bytes) == before
+        assert (ledger.ended, ledger.queued, intake.store.ready_bytes) == before
     assert (ledger.ended, ledger.queued, ledger.unsampled) == (2, 1, 1)
 
 
 def test_what_comes_while_another_thread_is_in_the_ledger_is_not_left_behind() -> None:
     """Whoever leaves the ledger sweeps what others have put into the inbox meanwhile, and wakes the worker for it."""
     woken = threading.Event()
-    ledger = Ledger()
-    intake = Intake(ledger=ledger, capacity=20, max_bytes=10_000, wake=woken.set)
+    intake, ledger = make_intake(capacity=20, wake=woken.set)
     with ledger:
         other = threading.Thread(target=intake.offer, args=(record(1),))
         other.start()
@@ -141,21 +143,21 @@ def test_what_comes_while_another_thread_is_in_the_ledger_is_not_left_behind() -
 def test_batches_are_dropped_whole() -> None:
     """A queue of batches drops the oldest batch, and takes one batch at a time."""
     ledger = Ledger()
-    intake = BatchIntake(ledger=ledger, max_batches=2, max_bytes=10_000)
+    intake = Intake(ledger=ledger, store=batches(max_batches=2, max_bytes=10_000), clock=lambda: 0.0)
     for first in (0, 10, 20):
         intake.offer_batch([record(first + number) for number in range(5)])
     assert ledger.dropped[DropReason.QUEUE_FULL] == 5
-    assert [each.span_id for each in intake.take(1)] == [10, 11, 12, 13, 14]
+    assert [each.span_id for each in intake.take(1).records] == [10, 11, 12, 13, 14]
     assert (ledger.queued, ledger.in_flight) == (5, 5)
 
 
 def test_batches_are_bounded_in_bytes() -> None:
     """A batch that does not fit pushes older batches out."""
     ledger = Ledger()
-    intake = BatchIntake(ledger=ledger, max_batches=10, max_bytes=100)
+    intake = Intake(ledger=ledger, store=batches(max_batches=10, max_bytes=100), clock=lambda: 0.0)
     for first in range(0, 30, 6):
         intake.offer_batch([record(first + number) for number in range(6)])
-    assert intake.queued_bytes == 60
+    assert intake.store.ready_bytes == 60
     assert ledger.dropped[DropReason.QUEUE_FULL] == 24
 
 
@@ -184,7 +186,7 @@ def test_counts_are_exact_under_threads(threads: int) -> None:
             worker.join()
     finally:
         sys.setswitchinterval(interval)
-    held = intake.take(1_000)
+    held = intake.take(1_000).records
     assert len(held) == 8
     assert ledger.dropped[DropReason.QUEUE_FULL] + len(held) == ledger.ended == threads * pushes
     # A producer between its append and its eviction holds the lock, but a reader without it may see one too many.
@@ -197,9 +199,11 @@ class IntakeAgainstAList(RuleBasedStateMachine):
     @initialize(capacity=st.integers(1, 6), max_bytes=st.integers(10, 80))
     def begin(self, capacity: int, max_bytes: int) -> None:
         self.intake, self.ledger = make_intake(capacity=capacity, max_bytes=max_bytes)
+        self.capacity, self.max_bytes = capacity, max_bytes
         self.model: deque[SpanRecord] = deque()
         self.taken: list[list[SpanRecord]] = []
         self.number = 0
+        self.marks: list[tuple[int, int]] = []
 
     def in_flight_bytes(self) -> int:
         return sum(each.length for batch in self.taken for each in batch)
@@ -211,16 +215,21 @@ class IntakeAgainstAList(RuleBasedStateMachine):
         self.intake.offer(new)
         self.model.append(new)
         while self.model and (
-            len(self.model) > self.intake.capacity
-            or sum(each.length for each in self.model) + self.in_flight_bytes() > self.intake.max_bytes
+            len(self.model) > self.capacity
+            or sum(each.length for each in self.model) + self.in_flight_bytes() > self.max_bytes
         ):
             self.model.remove(min(self.model, key=lambda each: (each.priority, each.span_id)))
 
     @rule(most=st.integers(1, 4))
     def take(self, most: int) -> None:
-        taken = self.intake.take(most)
+        taken = self.intake.take(most).records
         assert taken == [self.model.popleft() for _ in range(min(most, len(self.model)))]
         self.taken.append(taken)
+
+    @rule()
+    def mark(self) -> None:
+        with self.ledger:
+            self.marks.append((self.intake.mark(), self.number))
 
     @rule()
     def release(self) -> None:
@@ -233,10 +242,11 @@ class IntakeAgainstAList(RuleBasedStateMachine):
     def balances(self) -> None:
         ledger = self.ledger
         assert ledger.queued == len(self.model)
-        assert self.intake.queued_bytes == sum(each.length for each in self.model)
-        assert self.intake.taken_bytes == self.in_flight_bytes()
+        assert self.intake.store.ready_bytes == sum(each.length for each in self.model)
+        assert self.intake.store.held_bytes == self.intake.store.ready_bytes + self.in_flight_bytes()
         assert ledger.ended == ledger.queued + ledger.in_flight + ledger.exported + sum(ledger.dropped.values())
-        assert self.intake.oldest == (self.model[0].span_id - 1 if self.model else self.number)
+        for mark, number in self.marks:
+            assert self.intake.store.is_past(mark) == all(each.span_id > number for each in self.model)
 
 
 TestIntakeAgainstAList = IntakeAgainstAList.TestCase

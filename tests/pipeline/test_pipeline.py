@@ -17,11 +17,11 @@ from otel_shed.record import Priority, SpanRecord
 from otel_shed.stats import read_stats
 from tests.conftest import ended_span
 from tests.pipeline.scripted_sender import ScriptedSender
+from tests.pipeline.stores import batches, streaming
 
 
 def make_pipeline(sender: ScriptedSender, **changes: object) -> Pipeline:
     settings: dict[str, object] = {
-        "max_queue_size": 100,
         "max_held_bytes": 1_000_000,
         "max_request_bytes": 100_000,
         "max_export_batch_size": 4,
@@ -30,7 +30,14 @@ def make_pipeline(sender: ScriptedSender, **changes: object) -> Pipeline:
         "shutdown_grace": 3.0,
         "clock": time.monotonic,
     }
-    return Pipeline(sender=sender, **(settings | changes))  # type: ignore[arg-type]
+    capacity, max_batches = changes.pop("capacity", 100), changes.pop("max_batches", None)
+    max_bytes = int(str((settings | changes)["max_held_bytes"]))
+    store = (
+        streaming(capacity=int(str(capacity)), max_bytes=max_bytes)
+        if max_batches is None
+        else batches(max_batches=int(str(max_batches)), max_bytes=max_bytes)
+    )
+    return Pipeline(sender=sender, store=store, **(settings | changes))  # type: ignore[arg-type]
 
 
 class Stall:
@@ -186,7 +193,7 @@ def test_shutdown_ends_at_its_limit_in_spite_of_progress() -> None:
 
 def test_every_span_admitted_before_shutdown_is_accounted_for() -> None:
     """Parity B1: producers that race with shutdown lose nothing without its being counted."""
-    pipeline = make_pipeline(ScriptedSender(), max_queue_size=10_000)
+    pipeline = make_pipeline(ScriptedSender(), capacity=10_000)
     start = threading.Barrier(5)
 
     def produce() -> None:
@@ -219,7 +226,7 @@ def test_never_two_export_calls_at_once() -> None:
         active -= 1
         return Outcome(accepted=len(records))
 
-    pipeline = make_pipeline(ScriptedSender([counted] * 10_000), max_queue_size=10_000)
+    pipeline = make_pipeline(ScriptedSender([counted] * 10_000), capacity=10_000)
 
     def use() -> None:
         for _ in range(50):
@@ -322,7 +329,7 @@ def test_the_end_of_the_process_delivers_what_nobody_shut_down() -> None:
 
 def test_a_reading_that_sweeps_the_inbox_wakes_the_worker() -> None:
     """Whoever counts a span that has just ended also sees to it that it is exported."""
-    pipeline = make_pipeline(ScriptedSender(), linger=0.001)
+    pipeline = make_pipeline(ScriptedSender(), linger=0.1)
     pipeline.intake._inbox.append(pipeline.sender.record(ended_span()))  # as if its thread had been stopped just there
     assert read_stats([pipeline]).queued == 1
     deadline = time.monotonic() + 10

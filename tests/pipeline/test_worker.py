@@ -12,6 +12,7 @@ from otel_shed.pipeline.ledger import Ledger
 from otel_shed.pipeline.worker import Worker
 from otel_shed.testing.clock import FakeClock
 from tests.pipeline.scripted_sender import ScriptedSender
+from tests.pipeline.stores import streaming
 from tests.pipeline.test_intake import record
 
 
@@ -22,7 +23,9 @@ class Bench:
         self.clock = clock
         self.ledger = Ledger()
         self.wakes = 0
-        self.intake = Intake(ledger=self.ledger, capacity=100, max_bytes=10_000, wake=self.woken)
+        self.intake = Intake(
+            ledger=self.ledger, store=streaming(capacity=100, max_bytes=10_000), clock=clock, wake=self.woken
+        )
         self.sender = ScriptedSender()
         self.worker = Worker(
             intake=self.intake,
@@ -188,7 +191,7 @@ def test_what_is_lost_later_does_not_fail_an_earlier_flush(bench: Bench) -> None
 
 def test_what_the_queue_dropped_does_not_fail_a_flush(bench: Bench) -> None:
     """Overflow is a choice: the account tells of it, not the barrier."""
-    bench.intake.capacity = 2
+    bench.intake.store.capacity = 2
     bench.end(5)
     flush = bench.worker.request_flush(10.0)
     bench.worker.turn()
@@ -225,7 +228,7 @@ def test_books_what_became_of_a_batch(
     account = bench.ledger.account()
     assert (account.exported, account.dropped.get(DropReason.REJECTED, 0)) == (exported, rejected)
     assert account.dropped.get(DropReason.NOT_RETRYABLE, 0) == failed
-    assert (account.queued, account.in_flight, bench.intake.taken_bytes) == (0, 0, 0)
+    assert (account.queued, account.in_flight, bench.intake.store.held_bytes) == (0, 0, 0)
 
 
 def test_each_piece_of_a_batch_has_its_own_outcome(bench: Bench) -> None:

@@ -18,6 +18,8 @@ from otel_shed.outcome import DropReason, Outcome
 _THROTTLING_CODES = frozenset({"429", "503", "RESOURCE_EXHAUSTED"})
 # A collector that throttles and does not say for how long; the first back-off of the stock exporters.
 _UNSAID_WAIT_SECONDS = 1.0
+# A collector that asks for less time than this is overloaded, one that asks for more is out.
+_LONG_WAIT_SECONDS = 5.0
 # What a call that came to this says nothing of the collector; it is ours or the batch's own.
 _NOT_THE_COLLECTOR = frozenset(
     {DropReason.TOO_LARGE, DropReason.ENCODE_FAILED, DropReason.SHUTDOWN, DropReason.ALREADY_SHUTDOWN}
@@ -66,6 +68,8 @@ class Exports:
         self.failing = 0.0
         self.timed_out = False
         self.throttled_until: float | None = None
+        self.asked_for = 0.0  # seconds, of the wait that ends then
+        self.refusals = 0  # answers that asked for less, but for those of a collector that is out
         self.busy_since: float | None = None
         self._last_answer = clock()
         self._told = False
@@ -84,15 +88,15 @@ class Exports:
         asked = attempt.retry_after is not None or attempt.code in _THROTTLING_CODES
         throttled = asked and not attempt.accepted
         if throttled:
-            self.throttled_until = self._clock() + (attempt.retry_after or _UNSAID_WAIT_SECONDS)
+            self._throttle(attempt.retry_after or _UNSAID_WAIT_SECONDS)
         self._answered(attempt.accepted, throttled, attempt.timed_out, attempt.duration)
 
     def ended(self, outcome: Outcome) -> None:
         """The export call has come to its end."""
         if not self._told and outcome.reason not in _NOT_THE_COLLECTOR:
             throttled = outcome.throttled_until is not None
-            if throttled:
-                self.throttled_until = outcome.throttled_until
+            if outcome.throttled_until is not None:
+                self._throttle(outcome.throttled_until - self._clock())
             late = outcome.reason is DropReason.EXPORT_TIMEOUT
             self._answered(outcome.reason is None, throttled, late, outcome.duration)
         self._last_answer = self._clock()
@@ -114,6 +118,15 @@ class Exports:
             weight = _QUICKER_WEIGHT if duration < self.baseline else _SLOWER_WEIGHT
             self.baseline += weight * (duration - self.baseline)
         self._last_answer = self._clock()
+
+    def _throttle(self, seconds: float) -> None:
+        self.throttled_until = self._clock() + seconds
+        self.asked_for = seconds
+        self.refusals += seconds < _LONG_WAIT_SECONDS
+
+    def is_parked(self, now: float) -> bool:
+        """Whether the collector has asked for a wait so long that what it takes by the second says nothing of now."""
+        return self.throttled_until is not None and now < self.throttled_until and self.asked_for >= _LONG_WAIT_SECONDS
 
     def is_stale(self, now: float) -> bool:
         """Whether what is known says nothing of now: nothing is being sent, nor was for a while."""

@@ -11,30 +11,33 @@ from collections.abc import Callable
 
 from otel_shed.control.pressure import Levels, Patience, PressureReading, memory_shape, queue_shape
 
-# What DEGRADE does about a full queue shows within a second or two: the budget is found anew with each export.
-PATIENCE_SECONDS = 2.0
+# What DEGRADE does about a storm shows when the traces that had begun before it have ended: a few seconds for most.
+PATIENCE_SECONDS = 5.0
 # Long enough to tell five drops a second from a handful, short enough to see a storm within its first second.
 WINDOW_SECONDS = 1.0
+# A full queue, of the way from the pressure at which shedding begins to 1: SHED_OPTIONAL is 0.8 of the way.
+FULL = 0.6
 # Offered to within a tenth of what the collector takes counts as more than it takes: a budget that probes for more
 # swings by about as much, and the phase must not swing with it.
 NEARLY_ALL = 0.9
 
 
 class IntakeFill:
-    """How full the intake is: 0.75 when it is 56 % full, 0.50 at a quarter.
+    """How full the intake is: 0.75 when it is 56 % full, 0.50 at a quarter, 0.90 when it is full.
 
-    ``fill``: 0..1, the fullest intake of all. What only waits for its batch to gather while nothing is being exported
-    is no pressure and must not count.
+    It never says that everything optional is to be shed: a queue that is full and loses little has its pipe well used,
+    and what it loses is ``DropRate``'s to tell. ``fill``: 0..1, the fullest intake of all. What only waits for its
+    batch to gather while nothing is being exported is no pressure and must not count.
     """
 
     name = "intake_fill"
 
     def __init__(self, fill: Callable[[], float], *, levels: Levels | None = None) -> None:
         self._fill = fill
-        self._patience = Patience(levels or Levels(), PATIENCE_SECONDS)
+        self._most = (levels or Levels()).above(FULL)
 
     def read(self, now: float) -> PressureReading:
-        return PressureReading(self._patience.held(queue_shape(self._fill()), now), self.name)
+        return PressureReading(min(self._most, queue_shape(self._fill())), self.name)
 
 
 class HeldBytes:

@@ -1,0 +1,142 @@
+/* The type SpanRecord. It takes no part in garbage collection: what it refers to never refers back to it. */
+#include "record.h"
+
+#include <stddef.h>
+
+#if PY_VERSION_HEX >= 0x030C0000
+#define OBJECT Py_T_OBJECT_EX
+#define UINT64 Py_T_ULONGLONG
+#define INT64 Py_T_LONGLONG
+#define SIZE Py_T_PYSSIZET
+#define UINT32 Py_T_UINT
+#define UINT8 Py_T_UBYTE
+#define BOOL Py_T_BOOL
+#else
+#include <structmember.h>
+#define OBJECT T_OBJECT_EX
+#define UINT64 T_ULONGLONG
+#define INT64 T_LONGLONG
+#define SIZE T_PYSSIZET
+#define UINT32 T_UINT
+#define UINT8 T_UBYTE
+#define BOOL T_BOOL
+#endif
+
+static int uint64_of(PyObject *number, void *into)
+{
+    PyObject *index = PyNumber_Index(number);
+    if (index == NULL) {
+        return 0;
+    }
+    unsigned long long value = PyLong_AsUnsignedLongLong(index);
+    Py_DECREF(index);
+    if (value == (unsigned long long)-1 && PyErr_Occurred()) {
+        return 0;
+    }
+    *(unsigned long long *)into = value;
+    return 1;
+}
+
+static PyObject *record_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"trace_id", "span_id", "parent_span_id", "flags",  "name", "status",
+                            "duration_ns", "priority", "length", "group", "body", "span", "kind", "failed",
+                            "trace_state", NULL};
+    PyObject *trace_id, *name, *priority, *group, *body, *span, *trace_state = Py_None;
+    unsigned long long span_id, parent_span_id, flags, status, duration_ns, kind = 0;
+    Py_ssize_t length;
+    int failed = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO&O&O&OO&O&OnOOO|O&pO:SpanRecord", names, &trace_id,
+                                     uint64_of, &span_id, uint64_of, &parent_span_id, uint64_of, &flags, &name,
+                                     uint64_of, &status, uint64_of, &duration_ns, &priority, &length, &group, &body,
+                                     &span, uint64_of, &kind, &failed, &trace_state)) {
+        return NULL;
+    }
+    if (flags > UINT32_MAX || status > UINT8_MAX || kind > UINT8_MAX) {
+        PyErr_SetString(PyExc_OverflowError, "flags, status or kind of a SpanRecord is out of range");
+        return NULL;
+    }
+    SpanRecord *record = record_new(type);
+    if (record == NULL) {
+        return NULL;
+    }
+    record->trace_id = Py_NewRef(trace_id);
+    record->name = Py_NewRef(name);
+    record->priority = Py_NewRef(priority);
+    record->group = Py_NewRef(group);
+    record->body = Py_NewRef(body);
+    record->span = Py_NewRef(span);
+    record->trace_state = Py_NewRef(trace_state);
+    record->span_id = span_id;
+    record->parent_span_id = parent_span_id;
+    record->duration_ns = duration_ns;
+    record->length = length;
+    record->flags = (unsigned int)flags;
+    record->status = (unsigned char)status;
+    record->kind = (unsigned char)kind;
+    record->failed = (char)failed;
+    return (PyObject *)record;
+}
+
+static void record_dealloc(PyObject *self)
+{
+    SpanRecord *record = (SpanRecord *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    Py_XDECREF(record->trace_id);
+    Py_XDECREF(record->name);
+    Py_XDECREF(record->priority);
+    Py_XDECREF(record->group);
+    Py_XDECREF(record->body);
+    Py_XDECREF(record->span);
+    Py_XDECREF(record->trace_state);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *record_is_local_root(PyObject *self, void *closure)
+{
+    (void)closure;
+    SpanRecord *record = (SpanRecord *)self;
+    return PyBool_FromLong(record->parent_span_id == 0 || record->flags & IS_REMOTE);
+}
+
+static PyMemberDef record_members[] = {
+    {"trace_id", OBJECT, offsetof(SpanRecord, trace_id), 0, NULL},
+    {"span_id", UINT64, offsetof(SpanRecord, span_id), 0, NULL},
+    {"parent_span_id", UINT64, offsetof(SpanRecord, parent_span_id), 0, NULL},
+    {"flags", UINT32, offsetof(SpanRecord, flags), 0, NULL},
+    {"name", OBJECT, offsetof(SpanRecord, name), 0, NULL},
+    {"status", UINT8, offsetof(SpanRecord, status), 0, NULL},
+    {"duration_ns", UINT64, offsetof(SpanRecord, duration_ns), 0, NULL},
+    {"priority", OBJECT, offsetof(SpanRecord, priority), 0, NULL},
+    {"length", SIZE, offsetof(SpanRecord, length), 0, NULL},
+    {"group", OBJECT, offsetof(SpanRecord, group), 0, NULL},
+    {"body", OBJECT, offsetof(SpanRecord, body), 0, NULL},
+    {"span", OBJECT, offsetof(SpanRecord, span), 0, NULL},
+    {"order", INT64, offsetof(SpanRecord, order), 0, NULL},
+    {"kind", UINT8, offsetof(SpanRecord, kind), 0, NULL},
+    {"failed", BOOL, offsetof(SpanRecord, failed), 0, NULL},
+    {"trace_state", OBJECT, offsetof(SpanRecord, trace_state), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef record_getset[] = {
+    {"is_local_root", record_is_local_root, NULL, "Whether the local trace is complete with this span.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot record_slots[] = {
+    {Py_tp_doc, "One ended span: see otel_shed/record.py, whose class this stands in for."},
+    {Py_tp_new, record_make},
+    {Py_tp_dealloc, record_dealloc},
+    {Py_tp_members, record_members},
+    {Py_tp_getset, record_getset},
+    {0, NULL},
+};
+
+PyType_Spec record_spec = {
+    .name = "otel_shed.record.SpanRecord",
+    .basicsize = sizeof(SpanRecord),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = record_slots,
+};

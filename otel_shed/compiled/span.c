@@ -1,0 +1,387 @@
+/* A span on the wire, read as otel_shed/otlp/slots.py reads it and written as otel_shed/otlp/span.py writes it.
+ *
+ * Owns nothing but the encoder's groups. Any thread may come here, in the middle of others and of itself: values and
+ * names of foreign types run Python code.
+ */
+#include "encoder.h"
+#include "numbers.h"
+#include "values.h"
+
+/* The exception of a span that is not as expected; nobody sees it, but that it is one. */
+static int unexpected(void)
+{
+    PyErr_SetString(PyExc_TypeError, "not as expected");
+    return -1;
+}
+
+/* The place of an enum's member among them: its value. */
+static inline int value_of(PyObject *members, PyObject *member)
+{
+    for (Py_ssize_t value = 0; value < PyTuple_GET_SIZE(members); value++) {
+        if (PyTuple_GET_ITEM(members, value) == member) {
+            return (int)value;
+        }
+    }
+    return unexpected();
+}
+
+/* The number of things that had been dropped already, and the field that says how many there are now. */
+static inline int count_of(Encoder *self, PyObject *owner, Py_ssize_t *count)
+{
+    PyObject *dropped = get(self, owner, N_DROPPED);
+    if (dropped == NULL) {
+        return -1;
+    }
+    *count = PyLong_CheckExact(dropped) ? PyLong_AsSsize_t(dropped) : unexpected();
+    Py_DECREF(dropped);
+    if (*count > PY_SSIZE_T_MAX / 2) {
+        *count = PY_SSIZE_T_MAX / 2; /* what is added to it does not overflow */
+    }
+    return *count == -1 ? unexpected() : 0;
+}
+
+static inline int count_put(Buffer *buffer, uint8_t tag, Py_ssize_t count)
+{
+    if (count == 0) {
+        return 0;
+    }
+    if (room_for(buffer, 1 + MAX_VARINT) < 0) {
+        return -1;
+    }
+    *buffer->at++ = tag;
+    buffer->at = put_varint(buffer->at, count < 0 ? 0 : count > UINT32_MAX ? UINT32_MAX : (uint64_t)count);
+    return 0;
+}
+
+static inline uint8_t *put_trace_id(uint8_t *at, Number trace_id)
+{
+    *at++ = 0x0A;
+    *at++ = 16;
+    return put_big_endian64(put_big_endian64(at, trace_id.high), trace_id.low);
+}
+
+static inline uint8_t *put_span_id(uint8_t *at, uint8_t tag, uint64_t span_id)
+{
+    *at++ = tag;
+    *at++ = 8;
+    return put_big_endian64(at, span_id);
+}
+
+/* The attributes of a span, an event or a link, which are to be the SDK's own; how many are dropped after them. */
+static int bounded_put(Encoder *self, Buffer *buffer, PyObject *attributes, uint8_t tag, uint8_t dropped_tag,
+                       Py_ssize_t limit)
+{
+    Py_ssize_t dropped, more;
+    if (!IS(attributes, BOUNDED_ATTRIBUTES)) {
+        return unexpected();
+    }
+    PyObject *dict = get(self, attributes, N_DICT);
+    if (dict == NULL) {
+        return -1;
+    }
+    const Python python = {self->parts[KEY], self->parts[ANY_VALUE], self->parts[SHORTENED]};
+    more = PyDict_CheckExact(dict) ? attributes_put(&python, buffer, tag, dict, limit) : unexpected();
+    Py_DECREF(dict);
+    if (more < 0 || count_of(self, attributes, &dropped) < 0) {
+        return -1;
+    }
+    return count_put(buffer, dropped_tag, dropped + more);
+}
+
+/* A name's field; *on_wire is the name as it is there, new. */
+static int name_put(Encoder *self, Buffer *buffer, uint8_t tag, PyObject *name, PyObject **on_wire)
+{
+    Text text;
+    Py_INCREF(name);
+    if (PyUnicode_CheckExact(name) && text_of(name, -1, &text) < 0) {
+        Py_DECREF(name);
+        return -1;
+    }
+    if (!PyUnicode_CheckExact(name) || text.is_mended) {
+        Py_SETREF(name, PyObject_CallOneArg(self->parts[NAME], name));
+        if (name == NULL) {
+            return -1;
+        }
+        if (!PyUnicode_CheckExact(name) || text_of(name, -1, &text) < 0) {
+            Py_DECREF(name);
+            return unexpected();
+        }
+    }
+    if (room_for(buffer, 1 + MAX_VARINT + text.size) < 0) {
+        Py_DECREF(name);
+        return -1;
+    }
+    buffer->at = put_text_field(buffer->at, tag, &text);
+    *on_wire = name;
+    return 0;
+}
+
+/* The tracestate's field; *held is the dict inside it, new, or None. It is the same dict for all spans that share it. */
+static int trace_state_put(Encoder *self, Buffer *buffer, PyObject *trace_state, PyObject **held)
+{
+    if (trace_state == Py_None) {
+        *held = Py_NewRef(Py_None);
+        return 0;
+    }
+    if (!IS(trace_state, TRACE_STATE)) {
+        return unexpected();
+    }
+    PyObject *dict = get(self, trace_state, N_DICT);
+    if (dict == NULL) {
+        return -1;
+    }
+    int failed = 0;
+    if (!PyDict_CheckExact(dict)) {
+        failed = unexpected();
+    }
+    else if (PyDict_GET_SIZE(dict) > 0 && (failed = room_for(buffer, 1 + MAX_VARINT)) == 0) {
+        PyObject *key, *value;
+        Py_ssize_t position = 0, count = 0;
+        Field field = field_begin(buffer, 0x1A, 0);
+        while (!failed && PyDict_Next(dict, &position, &key, &value)) {
+            Text first, second;
+            if (!PyUnicode_CheckExact(key) || !PyUnicode_CheckExact(value)) {
+                failed = unexpected();
+            }
+            else if (text_of(key, -1, &first) < 0 || text_of(value, -1, &second) < 0 ||
+                     room_for(buffer, 2 + first.size + second.size) < 0) {
+                failed = -1;
+            }
+            else {
+                if (count++) {
+                    *buffer->at++ = ',';
+                }
+                buffer->at = put_text(buffer->at, &first);
+                *buffer->at++ = '=';
+                buffer->at = put_text(buffer->at, &second);
+            }
+        }
+        failed = failed ? failed : field_end(buffer, field);
+    }
+    *held = Py_NewRef(!failed && PyDict_GET_SIZE(dict) > 0 ? dict : Py_None);
+    Py_DECREF(dict);
+    return failed;
+}
+
+/* One event; the record of its span has failed if it is an exception. */
+static int event_put(Encoder *self, Buffer *buffer, PyObject *event, Py_ssize_t limit, SpanRecord *record)
+{
+    if (!IS(event, EVENT)) {
+        return unexpected();
+    }
+    PyObject *timestamp = get(self, event, N_TIMESTAMP), *name = NULL, *on_wire = NULL, *attributes = NULL;
+    int failed = -1;
+    uint64_t time;
+    if (timestamp == NULL || (name = get(self, event, S_NAME)) == NULL ||
+        (attributes = get(self, event, S_ATTRIBUTES)) == NULL || room_for(buffer, 10 + MAX_VARINT) < 0) {
+        goto done;
+    }
+    if (!uint64_of(timestamp, &time)) {
+        unexpected();
+        goto done;
+    }
+    Field field = field_begin(buffer, 0x5A, 0);
+    *buffer->at++ = 0x09;
+    buffer->at = put_fixed64(buffer->at, time);
+    if (name_put(self, buffer, 0x12, name, &on_wire) == 0 &&
+        bounded_put(self, buffer, attributes, 0x1A, 0x20, limit) == 0) {
+        record->failed |= PyUnicode_CompareWithASCIIString(on_wire, "exception") == 0;
+        failed = field_end(buffer, field);
+    }
+done:
+    Py_XDECREF(timestamp);
+    Py_XDECREF(name);
+    Py_XDECREF(on_wire);
+    Py_XDECREF(attributes);
+    return failed;
+}
+
+static int link_put(Encoder *self, Buffer *buffer, PyObject *link, Py_ssize_t limit, SpanRecord *record)
+{
+    (void)record;
+    if (!IS(link, LINK)) {
+        return unexpected();
+    }
+    PyObject *context = get(self, link, S_CONTEXT), *attributes = NULL;
+    int failed = -1;
+    if (context == NULL || (attributes = get(self, link, S_ATTRIBUTES)) == NULL ||
+        room_for(buffer, 29 + MAX_VARINT) < 0) {
+        goto done;
+    }
+    Number trace_id;
+    uint64_t span_id;
+    PyObject *is_remote = Py_None;
+    if (IS(context, SPAN_CONTEXT) && PyTuple_GET_SIZE(context) == CONTEXT_SIZE) {
+        is_remote = PyTuple_GET_ITEM(context, 2);
+    }
+    if (!PyBool_Check(is_remote) || !number_of(PyTuple_GET_ITEM(context, 0), &trace_id) ||
+        !uint64_of(PyTuple_GET_ITEM(context, 1), &span_id)) {
+        unexpected();
+        goto done;
+    }
+    Field field = field_begin(buffer, 0x6A, 0);
+    buffer->at = put_span_id(put_trace_id(buffer->at, trace_id), 0x12, span_id);
+    if (bounded_put(self, buffer, attributes, 0x22, 0x28, limit) == 0 && room_for(buffer, 5) == 0) {
+        *buffer->at++ = 0x35;
+        buffer->at = put_fixed32(buffer->at, is_remote == Py_True ? HAS_IS_REMOTE | IS_REMOTE : HAS_IS_REMOTE);
+        failed = field_end(buffer, field);
+    }
+done:
+    Py_XDECREF(context);
+    Py_XDECREF(attributes);
+    return failed;
+}
+
+/* The events or the links of a span, which are to be in the SDK's own list; how many are dropped after them. */
+static int list_put(Encoder *self, Buffer *buffer, PyObject *list, uint8_t dropped_tag, Py_ssize_t limit,
+                    SpanRecord *record, int (*put)(Encoder *, Buffer *, PyObject *, Py_ssize_t, SpanRecord *))
+{
+    Py_ssize_t dropped;
+    if (!IS(list, BOUNDED_LIST)) {
+        return unexpected();
+    }
+    PyObject *deque = get(self, list, N_DEQUE);
+    if (deque == NULL) {
+        return -1;
+    }
+    Py_ssize_t size = PyObject_Size(deque);
+    int failed = size < 0 ? -1 : 0;
+    if (size > 0) {
+        PyObject *items = PyObject_GetIter(deque), *item;
+        failed = items == NULL ? -1 : 0;
+        while (!failed && (item = PyIter_Next(items)) != NULL) {
+            failed = put(self, buffer, item, limit, record);
+            Py_DECREF(item);
+        }
+        Py_XDECREF(items);
+        if (!failed && PyErr_Occurred()) {
+            failed = -1;
+        }
+    }
+    Py_DECREF(deque);
+    if (failed || count_of(self, list, &dropped) < 0) {
+        return -1;
+    }
+    return count_put(buffer, dropped_tag, dropped);
+}
+
+/* The status; returns its code, or -1. */
+static int status_put(Encoder *self, Buffer *buffer, PyObject *status)
+{
+    if (!IS(status, STATUS)) {
+        return unexpected();
+    }
+    PyObject *member = get(self, status, N_CODE), *description = NULL;
+    int code = -1;
+    if (member == NULL || (description = get(self, status, N_DESCRIPTION)) == NULL) {
+        goto done;
+    }
+    Text text = {.size = 0};
+    if (description != Py_None &&
+        (PyUnicode_CheckExact(description) ? text_of(description, -1, &text) : unexpected()) < 0) {
+        goto done;
+    }
+    code = value_of(self->parts[STATUS_CODES], member);
+    Py_ssize_t size = text_field_size(&text) + (code > 0 ? 2 : 0);
+    if (code < 0 || room_for(buffer, 1 + MAX_VARINT + size) < 0) {
+        code = -1;
+        goto done;
+    }
+    uint8_t *at = buffer->at;
+    *at++ = 0x7A;
+    at = put_text_field(put_varint(at, (uint64_t)size), 0x12, &text);
+    if (code > 0) {
+        *at++ = 0x18;
+        *at++ = (uint8_t)code;
+    }
+    buffer->at = at;
+done:
+    Py_XDECREF(member);
+    Py_XDECREF(description);
+    return code;
+}
+
+/* The group of this resource and this scope, new. Kept are those seen last, with what they are the group of. */
+static PyObject *group_of(Encoder *self, PyObject *resource, PyObject *scope)
+{
+    size_t place = ((uintptr_t)scope >> 4 ^ (uintptr_t)scope >> 10 ^ (uintptr_t)resource >> 7) % GROUPS;
+    Group *known = &self->groups[place];
+    if (known->group != NULL && known->resource == resource && known->scope == scope) {
+        return Py_NewRef(known->group);
+    }
+    PyObject *group = PyObject_CallFunctionObjArgs(self->parts[GROUP], resource, scope, NULL);
+    if (group != NULL) {
+        /* All three are in place before what they replace may run its own code. */
+        Group old = *known;
+        known->resource = Py_NewRef(resource);
+        known->scope = Py_NewRef(scope);
+        known->group = Py_NewRef(group);
+        Py_XDECREF(old.resource);
+        Py_XDECREF(old.scope);
+        Py_XDECREF(old.group);
+    }
+    return group;
+}
+
+int span_put(Encoder *self, Buffer *buffer, PyObject *const *read, Py_ssize_t limit, SpanRecord *record)
+{
+    PyObject *context = read[S_CONTEXT], *parent = read[S_PARENT];
+    uint64_t span_id, parent_id = 0, start, end;
+    Number trace_id;
+    unsigned int flags = HAS_IS_REMOTE;
+    int kind = value_of(self->parts[KINDS], read[S_KIND]);
+    if (kind < 0 || !IS(context, SPAN_CONTEXT) || PyTuple_GET_SIZE(context) != CONTEXT_SIZE ||
+        !number_of(PyTuple_GET_ITEM(context, 0), &trace_id) || !uint64_of(PyTuple_GET_ITEM(context, 1), &span_id) ||
+        !PyLong_Check(PyTuple_GET_ITEM(context, 3)) || !uint64_of(read[S_START], &start) ||
+        !uint64_of(read[S_END], &end)) {
+        return unexpected();
+    }
+    uint8_t *at = put_span_id(put_trace_id(buffer->at, trace_id), 0x12, span_id);
+    if (parent != Py_None) {
+        if (!IS(parent, SPAN_CONTEXT) || PyTuple_GET_SIZE(parent) != CONTEXT_SIZE ||
+            !PyBool_Check(PyTuple_GET_ITEM(parent, 2)) || !uint64_of(PyTuple_GET_ITEM(parent, 1), &parent_id)) {
+            return unexpected();
+        }
+        at = put_span_id(at, 0x22, parent_id);
+        flags |= PyTuple_GET_ITEM(parent, 2) == Py_True ? IS_REMOTE : 0;
+    }
+    buffer->at = at;
+    if (name_put(self, buffer, 0x2A, read[S_NAME], &record->name) < 0 || room_for(buffer, 27) < 0) {
+        return -1;
+    }
+    at = buffer->at;
+    *at++ = 0x30;
+    *at++ = (uint8_t)(kind + 1);
+    *at++ = 0x39;
+    at = put_fixed64(at, start);
+    *at++ = 0x41;
+    at = put_fixed64(at, end);
+    *at++ = 0x85;
+    *at++ = 0x01;
+    buffer->at = put_fixed32(at, flags);
+    if (trace_state_put(self, buffer, PyTuple_GET_ITEM(context, 4), &record->trace_state) < 0 ||
+        bounded_put(self, buffer, read[S_ATTRIBUTES], 0x4A, 0x50, limit) < 0 ||
+        list_put(self, buffer, read[S_EVENTS], 0x60, limit, record, event_put) < 0 ||
+        list_put(self, buffer, read[S_LINKS], 0x70, limit, record, link_put) < 0) {
+        return -1;
+    }
+    int status = status_put(self, buffer, read[S_STATUS]);
+    if (status < 0 || (record->group = group_of(self, read[S_RESOURCE], read[S_SCOPE])) == NULL) {
+        return -1;
+    }
+    record->length = buffer->at - buffer->start;
+    if ((record->body = PyBytes_FromStringAndSize((const char *)buffer->start, record->length)) == NULL) {
+        return -1;
+    }
+    record->trace_id = Py_NewRef(PyTuple_GET_ITEM(context, 0));
+    record->priority = Py_NewRef(self->parts[PRIORITY]);
+    record->span = Py_NewRef(Py_None);
+    record->span_id = span_id;
+    record->parent_span_id = parent_id;
+    record->duration_ns = end > start && start > 0 ? end - start : 0;
+    record->flags = (unsigned int)(PyLong_AsUnsignedLongMask(PyTuple_GET_ITEM(context, 3)) & 0xFF) | flags;
+    record->status = (unsigned char)status;
+    record->kind = (unsigned char)kind;
+    record->failed |= status == STATUS_ERROR;
+    return 0;
+}

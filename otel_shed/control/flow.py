@@ -1,0 +1,146 @@
+"""A flow: what the control knows of one pipeline, and what it made of it: what the collector answers, and the budget.
+
+Owns the pipeline's Exports and RateBudget. Outcomes are told by the worker, on its thread; the budget is moved on by
+whoever comes by, one at a time, and nobody waits for another: what is told meanwhile is kept for the next. The rule:
+nothing here blocks, so it may be called in the middle of Span.end() and of a signal handler.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from otel_shed.control.budget import BudgetState, Counts, RateBudget
+from otel_shed.control.policy import BudgetPolicy
+from otel_shed.control.signals.exports import Exports
+from otel_shed.log_limit import LogLimit
+from otel_shed.native import allocate_lock
+from otel_shed.outcome import Outcome
+
+# The age of what is held is told to within so much.
+_MARK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowReading:
+    """One pipeline at one moment; numbers of spans, the first three since it began.
+
+    sampled: that ended and whose context says to export them. low: shed for their low priority. overflowed: dropped by
+    the full queue. queued: waiting to be taken. fill: of the queue, 0..1. held_bytes: what is in flight included.
+    is_exporting: whether a batch is in the exporter's hands. admitted: spans that were queued since it began, and
+    oldest: how many had been before the oldest that is held.
+    """
+
+    sampled: int = 0
+    low: int = 0
+    overflowed: int = 0
+    queued: int = 0
+    fill: float = 0.0
+    held_bytes: int = 0
+    is_exporting: bool = False
+    admitted: int = 0
+    oldest: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeadCounts:
+    """What the samplers have decided, since they began. roots: local roots that may be thinned out; kept: of these."""
+
+    roots: int = 0
+    kept: int = 0
+    ceiling: float = 1.0
+
+
+class Flow:
+    """One pipeline under control."""
+
+    def __init__(
+        self,
+        *,
+        read: Callable[[], FlowReading],
+        head: Callable[[], HeadCounts],
+        budget: RateBudget,
+        policy: BudgetPolicy | None = None,
+        clock: Callable[[], float],
+    ) -> None:
+        self.read = read
+        self._head = head
+        self.budget = budget
+        self.policy = policy
+        self._clock = clock
+        self._log = LogLimit(logging.getLogger("otel_shed"), clock=clock)
+        self.exports = Exports(clock=clock)
+        self._told: deque[tuple[float, float, Outcome, Counts]] = deque()
+        self._lock = allocate_lock()
+        # How many had been queued when, and since when the oldest span has been held: to within a second.
+        self._marks: deque[tuple[float, int]] = deque([(clock(), 0)])
+        self._oldest_came = clock()
+
+    @property
+    def state(self) -> BudgetState:
+        """The budget as it stands."""
+        return self.budget.state
+
+    @property
+    def oldest_seconds(self) -> float:
+        """For how long the oldest span held has been, to within a second or so; 0 where none is."""
+        reading = self.read()
+        return max(0.0, self._clock() - self._oldest_came) if reading.oldest < reading.admitted else 0.0
+
+    def told(self, began: float, outcome: Outcome) -> None:
+        """An export call that began at ``began`` has come to its outcome; on the worker's thread."""
+        now = self._clock()
+        self._told.append((now, began, outcome, self._counts(now)))
+        self.move_on(now)
+
+    def move_on(self, now: float) -> None:
+        """Have the budget take notice of what has come, unless somebody is at it."""
+        lock = self._lock  # another one, if this thread forks in the middle
+        if not lock.acquire(False):
+            return
+        try:
+            while self._told:
+                self.budget.exported(*self._told.popleft())
+            if now >= self.budget.due:
+                self._age(now, self.read())
+                self.budget.tick(now, self._counts(now))
+        except Exception as error:  # a fault of ours: the budget stays as it was, and what else there is goes on
+            self._log.warning("budget", "fault in the budget: %s: %s", type(error).__name__, error)
+        finally:
+            lock.release()
+
+    def _age(self, now: float, reading: FlowReading) -> None:
+        marks = self._marks
+        while len(marks) > 1 and marks[1][1] <= reading.oldest:
+            marks.popleft()
+        if now < marks[-1][0] or reading.oldest >= reading.admitted:
+            marks.clear()  # nothing is held: what comes next is not as old as the last that came
+        if not marks or now - marks[-1][0] >= _MARK_SECONDS:
+            marks.append((now, reading.admitted))
+        self._oldest_came = marks[0][0]
+
+    def _counts(self, now: float) -> Counts:
+        reading, head = self.read(), self._head()
+        # Where no sampler of ours decides, each span is its own root: nothing is thinned out by then.
+        thinned = head.roots > 0
+        return Counts(
+            roots=head.roots if thinned else reading.sampled,
+            kept=head.kept if thinned else reading.sampled,
+            spans=reading.sampled - reading.low,
+            low=reading.low,
+            overflowed=reading.overflowed,
+            queued=reading.queued,
+            refusals=self.exports.refusals,
+            waiting=self.exports.waiting(now),
+            ceiling=head.ceiling,
+        )
+
+    def after_fork_in_child(self) -> None:
+        """What was learned of the collector holds here too; counts and the call under way are the parent's."""
+        self._lock = allocate_lock()
+        self._told.clear()
+        self._marks = deque([(self._clock(), 0)])
+        self.exports.after_fork_in_child()
+        self.budget.restart()

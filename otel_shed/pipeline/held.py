@@ -1,0 +1,134 @@
+"""A local trace that is held, and the decision on it.
+
+Owned by the Traces that hold it, and changed in the ledger only. The rule: its spans stay in the order in which they
+ended, and as long as it is held nothing of it has been sent.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from otel_shed.control.threshold import randomness_of, read_ot
+from otel_shed.outcome import DropReason
+from otel_shed.pipeline.bucket import bucket_of
+from otel_shed.pipeline.kin import Kin
+from otel_shed.pipeline.ledger import Fate
+from otel_shed.pipeline.store import Change
+from otel_shed.pipeline.verdict import TraceView
+from otel_shed.record import Priority, SpanRecord
+
+_HIGH = Priority.HIGH
+
+
+@dataclass(slots=True)
+class Decision:
+    """What became of a local trace, and so of all that still comes of it.
+
+    reason: why it is shed; None keeps it. threshold: what the ``th`` of its spans is raised to; 0 leaves them. kin:
+    where spans are left out of it.
+    """
+
+    reason: DropReason | Fate | None = None
+    threshold: int = 0
+    kin: Kin | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all that still comes goes out, as it comes."""
+        return self.reason is None and self.kin is None and not self.threshold
+
+    def change(self, record: SpanRecord) -> Change | None:
+        """What is changed in a span of the trace that is kept; None for nothing."""
+        threshold = None
+        if self.threshold and self.threshold > (read_ot(record.trace_state).threshold or 0):
+            threshold = self.threshold
+        parent = self.kin.parent(record) if self.kin is not None else None
+        return None if threshold is None and parent is None else Change(parent, threshold)
+
+
+_UNDECIDED = Decision()
+
+
+class HeldTrace:
+    """One local trace.
+
+    bucket: where it stands by its randomness. rank: what it is worth, as far as is known. floor: the threshold that it
+    owes for having been held while others had to go. Once it is kept: decision; lane, the queue that it waits in, since
+    ready_at; ticket, the first flush that waits for it.
+    """
+
+    __slots__ = (
+        "_trace_state",
+        "began",
+        "bucket",
+        "decision",
+        "failed",
+        "floor",
+        "held_since",
+        "lane",
+        "length",
+        "priority",
+        "randomness",
+        "rank",
+        "ready_at",
+        "records",
+        "root_ns",
+        "threshold",
+        "ticket",
+        "trace_id",
+    )
+
+    def __init__(self, record: SpanRecord, now: float) -> None:
+        """``record`` is the first of its spans; it is still to be added."""
+        self.trace_id = record.trace_id
+        self._trace_state = record.trace_state
+        entry = read_ot(record.trace_state)
+        self.randomness = randomness_of(record.trace_id, entry)
+        self.bucket = bucket_of(self.randomness)
+        self.began = self.ready_at = now
+        self.records: list[SpanRecord] = []
+        self.length = 0
+        self.priority = record.priority
+        self.failed = record.failed
+        self.threshold = entry.threshold
+        self.root_ns: int | None = None
+        self.rank = self._worth()
+        self.floor = 0
+        self.held_since = 0
+        self.decision = _UNDECIDED
+        self.lane: OrderedDict[int, HeldTrace] | None = None
+        self.ticket = 0
+
+    def add(self, record: SpanRecord) -> Priority:
+        """One more span has ended; the rank that the trace has with it."""
+        self.records.append(record)
+        self.length += record.length
+        if record.trace_state is not self._trace_state and (own := read_ot(record.trace_state).threshold) is not None:
+            self.threshold = max(own, self.threshold or 0)
+        if record.is_local_root:
+            self.root_ns = record.duration_ns
+        if record.failed or record.priority > self.priority:
+            self.failed = self.failed or record.failed
+            self.priority = max(self.priority, record.priority)
+            return self._worth()
+        return self.rank
+
+    def _worth(self) -> Priority:
+        return _HIGH if self.failed and self.priority < _HIGH else self.priority
+
+    def view(self, now: float, ready: int, kept: int) -> TraceView:
+        """What a policy is asked about; ``ready`` and ``kept`` as in there."""
+        return TraceView(
+            self.trace_id,
+            self.randomness,
+            self.threshold,
+            self.priority,
+            self.failed,
+            None if self.root_ns is None else self.root_ns / 1e9,
+            len(self.records),
+            self.length,
+            now,
+            ready,
+            kept,
+        )

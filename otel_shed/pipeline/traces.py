@@ -1,0 +1,300 @@
+"""The local traces that are held until they can be decided on whole, and what becomes of their spans.
+
+Called in the ledger: ``add`` by whoever sweeps the intake's inbox, the rest by the worker. There are two ways through.
+While traces are held, their spans wait until the local root has ended, or the trace timeout is over, or room is needed;
+then the policy decides, once, for all of them and for all that still comes. While they are not, spans go out as they
+come, and all that is kept in mind are the traces that have begun to. The rules that must stay true: nothing in here
+waits or raises, and a span costs the same however many are held; of each trace, for as long as it is remembered, all
+goes out or nothing; what is held is bounded in spans and bytes, and ``shed`` is told of each span that is let go of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from otel_shed.outcome import DropReason
+from otel_shed.pipeline.decided import SENT, Decided
+from otel_shed.pipeline.held import Decision, HeldTrace
+from otel_shed.pipeline.judge import Judge
+from otel_shed.pipeline.kin import Kin
+from otel_shed.pipeline.ledger import Fate
+from otel_shed.pipeline.ready import Ready
+from otel_shed.pipeline.store import Batch, Shed
+from otel_shed.pipeline.undecided import Undecided
+from otel_shed.pipeline.verdict import Policy, Verdict
+from otel_shed.record import Priority, SpanRecord
+
+# A trace of more than this share of the bounds is decided at once: it would push out all the others.
+LARGEST_SHARE = 1 / 4
+# When there is no room, what was kept gives way if it takes more than this share, before what is undecided and of the
+# same worth: of that some may still fail.
+READY_SHARE = 1 / 4
+MOST_WHILE_HOLDING = 0.85  # as a fill: the pressure is its square root, and stays below that of SHED_OPTIONAL
+STALE_SECONDS = 10.0  # longer than a few batches take: what waits for so long is a backlog
+
+_NO_ROOM = Verdict(DropReason.OVER_BUDGET)
+_SHED = {reason: Decision(reason) for reason in (*DropReason, Fate.SUMMARIZED)}
+
+
+class Traces:
+    """Holds, decides and hands over.
+
+    capacity: of what waits for the worker, in spans; more only where one trace alone has more. held_spans,
+    held_bytes: of all that was added and neither shed nor released. taken_spans, taken_bytes: of what the worker has.
+    is_holding: whether new traces are held. judge: asks the policy.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        shed: Shed,
+        holds: Callable[[], bool],
+        capacity: int,
+        max_spans: int,
+        max_bytes: int,
+        trace_timeout: float,
+        stale: float = STALE_SECONDS,
+    ) -> None:
+        """``shed`` is told of each span that is let go of. ``holds``: whether new traces are to be held; asked for each
+        span. ``capacity``: spans that may wait for the worker.
+        ``max_spans``, ``max_bytes``: of all that is held. ``trace_timeout``: seconds after its first span at which a
+        trace is decided at the latest. ``stale``: seconds after which what waits to go out is a backlog.
+        """
+        self.judge = Judge(policy)
+        self._tell = shed
+        self._holds = holds
+        self.capacity = capacity
+        self._max_spans = max_spans
+        self._max_bytes = max_bytes
+        self._undecided = Undecided(timeout=trace_timeout)
+        self._ready = Ready(stale=stale)
+        self._decided = Decided(lifetime=trace_timeout)
+        self.is_holding = False
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew: in a forked child, what is held is the parent's. Whether traces are held stays."""
+        self.judge.restart()
+        self._undecided.restart()
+        self._ready.restart()
+        self._decided.restart()
+        self.held_spans = self.held_bytes = self.taken_spans = self.taken_bytes = self._kept = 0
+        # The fast way through: nothing is held, and no span has to follow a decision.
+        self._is_streaming = not self.is_holding
+
+    @property
+    def ready_spans(self) -> int:
+        return self._ready.spans
+
+    @property
+    def ready_bytes(self) -> int:
+        return self._ready.length
+
+    @property
+    def fill(self) -> float:
+        """How much of what may wait for the worker does, 0..1.
+
+        While traces are held the policy sees to it that it becomes less: only what nears all that may be held is worse.
+        """
+        ready = self._ready.spans
+        fill = ready / self.capacity
+        return min(1.0, max(min(fill, MOST_WHILE_HOLDING), ready / self._max_spans) if self.is_holding else fill)
+
+    def add(self, record: SpanRecord, now: float) -> None:
+        """A span has ended; ``now`` in seconds of the shedder's clock."""
+        if self._holds() is not self.is_holding:
+            self.hold(not self.is_holding, now)
+        self._count(1, record.length)
+        if self._is_streaming:
+            self._ready.add(record)
+        else:
+            self._place(record, now)
+            while now >= self._undecided.expires and (trace := self._undecided.expired(now)) is not None:
+                self._decide(trace, now)
+        is_full = self.held_spans > self._max_spans or self.held_bytes > self._max_bytes
+        if not self.is_holding:
+            while self._ready.stream.spans > self.capacity or (is_full and self._ready.stream.spans):
+                self._let_go(self._ready.drop(), DropReason.QUEUE_FULL)
+                is_full = self.held_spans > self._max_spans or self.held_bytes > self._max_bytes
+        if is_full or self._ready.traces_spans > self.capacity:
+            self._make_room(now)
+
+    def _place(self, record: SpanRecord, now: float) -> None:
+        trace_id = record.trace_id
+        trace = self._undecided.traces.get(trace_id)
+        if trace is None:
+            kept = self._ready.traces.get(trace_id)
+            if (decision := self._decided.get(trace_id) if kept is None else kept.decision) is not None:
+                self._follow(record, decision, kept)
+                return
+            if not self.is_holding:
+                self._ready.add(record)
+                return
+            trace = self._undecided.begin(record, now)
+        self._undecided.add(trace, record)
+        if trace.root_ns is not None or self._takes_more_than(LARGEST_SHARE, len(trace.records), trace.length):
+            self._decide(trace, now)
+
+    def _follow(self, record: SpanRecord, decision: Decision, kept: HeldTrace | None) -> None:
+        """What became of its trace becomes of a late span."""
+        if decision.reason is not None:
+            self._let_go(record, decision.reason)
+        elif decision.kin is not None and decision.kin.leaves_out(record):
+            self._let_go(record, DropReason.LOW_PRIORITY)
+        else:
+            self._kept += decision is not SENT
+            if kept is not None:
+                self._ready.join(kept, record)
+            else:
+                self._ready.add(record, decision.change(record))
+
+    def _decide(self, trace: HeldTrace, now: float) -> None:
+        self._undecided.remove(trace)
+        self._carry_out(trace, self.judge.ask(trace, now, self._ready.spans, self._kept), now)
+
+    def _carry_out(self, trace: HeldTrace, verdict: Verdict, now: float) -> None:
+        if verdict.reason is not None:
+            self._shed(trace, verdict.reason)
+            return
+        trace.decision = decision = Decision(threshold=verdict.threshold or 0)
+        if verdict.min_priority > Priority.LOW:
+            decision.kin = Kin(verdict.min_priority)
+            trace.records, left_out = decision.kin.part(trace.records)
+            for record in left_out:
+                trace.length -= record.length
+                self._let_go(record, DropReason.LOW_PRIORITY)
+        if trace.records:
+            self._kept += len(trace.records)
+            trace.rank = max(trace.rank, verdict.rank)
+            self._ready.add_trace(trace, now)
+        else:
+            self._begun(trace)
+
+    def _shed(self, trace: HeldTrace, reason: DropReason | Fate) -> None:
+        self._decided.remember(trace.trace_id, _SHED[reason])
+        for record in trace.records:
+            self._let_go(record, reason)
+
+    def _let_go(self, record: SpanRecord, reason: DropReason | Fate) -> None:
+        self._count(-1, -record.length)
+        self._tell(record, reason)
+
+    def _make_room(self, now: float) -> None:
+        """Decide before the time, or let go of what was kept, until what is held is within the bounds."""
+        ready = self._ready
+        while ready.traces_spans > self.capacity and len(ready.traces) > 1:
+            self._sweep_ready()
+        while self._takes_more_than(1.0, self.held_spans, self.held_bytes):
+            undecided, kept = self._undecided.ranked.lowest, ready.ranked.lowest
+            much_is_kept = self._takes_more_than(READY_SHARE, ready.spans, ready.length)
+            if undecided is not None and (kept is None or undecided < kept or (undecided == kept and not much_is_kept)):
+                self._sweep(undecided, now)
+            elif not ready.spans:  # the rest is in the worker's hands
+                return
+            elif kept is None or ready.stream.spans > ready.traces_spans:
+                self._cut()
+            else:
+                self._sweep_ready()
+
+    def _cut(self) -> None:
+        """Let go of some traces that have begun to go out, and of what still comes of them: of these, not of all."""
+        for record in self._ready.cut():
+            self._decided.remember(record.trace_id, _SHED[DropReason.QUEUE_FULL])
+            self._let_go(record, DropReason.QUEUE_FULL)
+
+    def _sweep_ready(self) -> None:
+        """Let go of those that wait to go out whole and stand lowest; there must be some."""
+        for trace in self._ready.sweep(self._ready.ranked.lowest or Priority.LOW):
+            self._shed(trace, DropReason.OVER_BUDGET)
+
+    def _takes_more_than(self, share: float, spans: int, length: int) -> bool:
+        return spans > share * self._max_spans or length > share * self._max_bytes
+
+    def _sweep(self, rank: Priority, now: float) -> None:
+        """Decide on the undecided traces of ``rank`` that stand lowest; only what is kept for what it is stays."""
+        traces, edge = self._undecided.sweep(rank)
+        owed = 0
+        for trace in traces:
+            verdict = self.judge.ask(trace, now, self._ready.spans, self._kept)
+            if verdict.reason is None and verdict.threshold is not None:
+                # What stands higher will be held against another threshold, and both could not be right.
+                verdict = _NO_ROOM
+            if verdict.reason is not None:
+                owed = edge
+            self._carry_out(trace, verdict, now)
+        self._undecided.ranked.owe(rank, owed)
+
+    def hold(self, is_wanted: bool, now: float) -> None:
+        """From now on new traces are held, or go out as they come; those that are held are decided in their time."""
+        was_holding, self.is_holding = self.is_holding, is_wanted
+        if is_wanted and not was_holding:
+            self._begin_to_hold(now)
+        self.look(now)
+
+    def _begin_to_hold(self, now: float) -> None:
+        """Put what waits to go out together to traces, but for those of which something has gone by now."""
+        self._is_streaming = False
+        back = self._ready.take_back()
+        self._decided.sent([record.trace_id for record in self._ready.stream])
+        has_begun = [self._decided.get(record.trace_id) is not None for record in back]
+        for record, goes_on in zip(back, has_begun, strict=True):
+            if goes_on:
+                self._ready.add(record)
+            else:
+                self._place(record, now)
+
+    @property
+    def due_at(self) -> float:
+        return self._undecided.due_at
+
+    def look(self, now: float) -> float | None:
+        """Do what is due; the seconds until something is, None if nothing will be unless a span ends."""
+        while now >= self._undecided.expires and (trace := self._undecided.expired(now)) is not None:
+            self._decide(trace, now)
+        self._ready.look(now)
+        self._decided.look(now)
+        is_held = self.is_holding or self._undecided.traces or self._ready.traces
+        self._is_streaming = not (is_held or self._decided.binds)
+        return max(0.0, self.due_at - now) if self._undecided.traces else None
+
+    def take(self, most: int, most_bytes: int) -> Batch:
+        """Up to ``most`` spans, and no more once they are of ``most_bytes``; they stay counted until ``release``."""
+        batch = self._ready.take(most, most_bytes, self._begun)
+        self.taken_spans += len(batch.records)
+        self.taken_bytes += batch.length
+        self._decided.sent([record.trace_id for record in batch.records])
+        return batch
+
+    def _begun(self, trace: HeldTrace) -> None:
+        """It is about to go out: what it owes by now is what its spans will say."""
+        decision = trace.decision
+        decision.threshold = max(decision.threshold, trace.floor)
+        self._decided.remember(trace.trace_id, SENT if decision.is_plain else decision)
+
+    def release(self, spans: int, length: int) -> None:
+        """The worker is done with so many spans of so many bytes, as they were taken."""
+        self.taken_spans -= spans
+        self.taken_bytes -= length
+        self._count(-spans, -length)
+
+    def mark(self, now: float) -> int:
+        """Decide on everything at once, and let it go before the rest; a mark for ``is_past``."""
+        while (oldest := self._undecided.oldest) is not None:
+            self._decide(oldest, now)
+        return self._ready.flush()
+
+    def is_past(self, mark: int) -> bool:
+        """Whether all that was held at the mark has been taken, or shed."""
+        return self._ready.is_gone(mark)
+
+    def clear(self) -> None:
+        """Forget all but what is taken; the caller has booked it."""
+        taken = self.taken_spans, self.taken_bytes
+        self.restart()
+        self.taken_spans, self.taken_bytes = self.held_spans, self.held_bytes = taken
+
+    def _count(self, spans: int, length: int) -> None:
+        """So many more are held."""
+        self.held_spans += spans
+        self.held_bytes += length

@@ -1,0 +1,75 @@
+"""Decisions that late spans follow: bounded, and forgotten in their time."""
+
+from __future__ import annotations
+
+from otel_shed.outcome import DropReason
+from otel_shed.pipeline.decided import SENT, Decided
+from otel_shed.pipeline.held import Decision
+
+SHED = Decision(DropReason.OVER_BUDGET)
+
+
+def test_a_decision_is_remembered_for_a_lifetime_and_less_than_two() -> None:
+    """Whenever it is made, and whoever looks how often."""
+    for made_at in (0.0, 5.0, 29.0):
+        decided = Decided(lifetime=30.0)
+        for now in range(100):
+            decided.look(float(now))
+            if now == made_at:
+                decided.remember(1, SHED)
+            elif now == made_at + 1:
+                decided.remember(2, SHED)
+            known = decided._young.get(1) or decided._old.get(1)
+            assert (known is SHED) >= (made_at <= now < made_at + 30)
+            assert (known is None) >= (now >= made_at + 60)
+
+
+def test_who_is_asked_for_is_remembered_anew() -> None:
+    """So it outlives its generation."""
+    decided = Decided(lifetime=30.0)
+    for now in range(0, 300, 20):
+        decided.look(float(now))
+        if now == 0:
+            decided.remember(1, SHED)
+        assert decided.get(1) is SHED
+    decided.look(400.0)
+    decided.look(500.0)
+    assert decided.get(1) is None
+
+
+def test_the_number_is_bounded() -> None:
+    """The oldest generation goes, whatever its age; the newest decisions stay."""
+    decided = Decided(lifetime=30.0, most=100)
+    for trace_id in range(1000):
+        decided.remember(trace_id, SHED)
+    assert all(decided.get(trace_id) is SHED for trace_id in range(999, 900, -1))
+    assert sum(decided.get(trace_id) is SHED for trace_id in range(800)) == 0
+    decided = Decided(lifetime=30.0, most=100)
+    for start in range(0, 1000, 50):
+        decided.sent(range(start, start + 50))
+    assert sum(decided.get(trace_id) is SENT for trace_id in range(800)) == 0
+
+
+def test_what_went_out_as_it_came_binds_nobody() -> None:
+    """A decision that makes a difference does, until it is forgotten."""
+    decided = Decided(lifetime=30.0)
+    decided.sent([1, 2])
+    decided.remember(3, SENT)
+    assert not decided.binds
+    decided.remember(4, SHED)
+    assert decided.binds
+    decided.look(0.0)
+    assert decided.binds
+    decided.look(30.0)
+    assert not decided.binds
+
+
+def test_a_clock_that_goes_back_forgets_nothing_early() -> None:
+    """At most one generation is told from the other too soon."""
+    decided = Decided(lifetime=30.0)
+    decided.look(1000.0)
+    decided.remember(1, SHED)
+    decided.look(5.0)
+    assert decided.get(1) is SHED
+    decided.look(20.0)
+    assert decided.get(1) is SHED

@@ -1,0 +1,665 @@
+"""Local traces: held until they can be decided on whole, and what becomes of each of their spans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from otel_shed.control.threshold import NEVER, threshold_of
+from otel_shed.outcome import DropReason
+from otel_shed.pipeline.store import Change
+from otel_shed.pipeline.traces import Traces
+from otel_shed.pipeline.verdict import Policy, TraceView, Verdict
+from otel_shed.record import Priority, SpanRecord
+from tests.pipeline.made_records import MadeRecord, made_record
+
+HALF = NEVER // 2
+MANY = 1 << 40
+KEEP = Verdict()
+OVER_BUDGET = Verdict(DropReason.OVER_BUDGET)
+
+
+def undecided(traces: Traces) -> int:
+    """Spans of traces on which there is no decision yet."""
+    return traces.held_spans - traces.ready_spans - traces.taken_spans
+
+
+class Held:
+    """Traces under test, with what they told."""
+
+    def __init__(self, policy: Policy | Verdict = KEEP, *, holding: bool = True, **settings: float) -> None:
+        self.views: list[TraceView] = []
+        self.shed: list[tuple[SpanRecord, DropReason]] = []
+        self.policy = policy
+        how: dict[str, float] = {"max_spans": 1000, "max_bytes": MANY, "trace_timeout": 30.0} | settings
+        self.wanted = False
+        self.traces = Traces(
+            policy=self._decide,
+            shed=lambda *what: self.shed.append(what),  # type: ignore[arg-type]
+            holds=lambda: self.wanted,
+            capacity=MANY,
+            **how,  # type: ignore[arg-type]
+        )
+        self.hold(holding, 0.0)
+
+    def hold(self, wanted: bool, now: float) -> None:
+        self.wanted = wanted
+        self.traces.hold(wanted, now)
+
+    def _decide(self, trace: TraceView) -> Verdict:
+        self.views.append(trace)
+        return self.policy if isinstance(self.policy, Verdict) else self.policy(trace)
+
+    def add(self, *records: MadeRecord, now: float = 0.0) -> None:
+        for record in records:
+            self.traces.add(record, now)
+
+    def take(self, most: int = 1000) -> list[SpanRecord]:
+        """What the worker gets, which it is done with at once."""
+        batch = self.traces.take(most, MANY)
+        self.traces.release(len(batch.records), batch.length)
+        self.changes = batch.changes
+        return batch.records
+
+    def shed_for(self, reason: DropReason) -> list[SpanRecord]:
+        return [record for record, why in self.shed if why is reason]
+
+
+def trace(number: int, *, spans: int = 3, randomness: int | None = None, **root: object) -> list[MadeRecord]:
+    """The spans of a local trace as they end: the root, which has the others for children, last."""
+    ids = range(spans, 0, -1)
+    records = [made_record(number, each, int(each > 1), randomness=randomness) for each in ids]
+    for name, value in root.items():
+        setattr(records[-1], name, value)
+    return records
+
+
+def by_threshold(share: float) -> Callable[[TraceView], Verdict]:
+    """The policy that keeps this share."""
+    threshold = threshold_of(share)
+
+    def decide(trace: TraceView) -> Verdict:
+        return Verdict(None if trace.randomness >= threshold else DropReason.OVER_BUDGET, threshold)
+
+    return decide
+
+
+def ids(records: Iterable[SpanRecord]) -> list[tuple[int, int]]:
+    return [(record.trace_id, record.span_id) for record in records]
+
+
+# -- two ways through -----------------------------------------------------------------------------------------------
+
+
+def test_spans_stream_while_nothing_is_held() -> None:
+    """In the order in which they ended, at once, and nobody is asked."""
+    held = Held(OVER_BUDGET, holding=False)
+    records = trace(1) + trace(2)
+    held.add(*records)
+    assert held.take() == records
+    assert held.views == held.shed == []
+
+
+def test_a_trace_is_held_until_its_local_root_ends() -> None:
+    """Then it goes, whole."""
+    held = Held()
+    *children, root = trace(1)
+    held.add(*children)
+    assert held.take() == []
+    assert undecided(held.traces) == 2
+    held.add(root)
+    assert held.take() == [*children, root]
+
+
+def test_a_parent_in_another_process_makes_a_local_root() -> None:
+    """The local trace is complete with it."""
+    held = Held()
+    held.add(made_record(1, 2, 1), made_record(1, 1, 77, is_remote=True))
+    assert len(held.take()) == 2
+
+
+def test_the_policy_sees_the_whole_trace() -> None:
+    """What it decides by is that of all of its spans."""
+    held = Held()
+    records = trace(5, randomness=HALF, duration_ns=2_000_000_000)
+    records[0].priority, records[1].failed, records[1].threshold = Priority.HIGH, True, 7
+    held.add(*records, now=3.0)
+    assert held.views == [TraceView(5, HALF, 7, Priority.HIGH, True, 2.0, 3, 300, 3.0, 0, 0)]
+    held.add(*trace(6), now=4.0)
+    assert held.views[1] == TraceView(6, 6, None, Priority.NORMAL, False, 0.0, 3, 300, 4.0, 3, 3)
+
+
+def test_a_trace_without_local_root_is_decided_when_its_time_is_over() -> None:
+    """A leaked root, or a consumer that runs for a week: the timeout counts from the first span."""
+    held = Held(trace_timeout=30.0)
+    held.add(made_record(1, 2, 1), now=10.0)
+    held.add(made_record(1, 3, 1), now=35.0)
+    assert held.traces.look(39.0) == 1.0
+    assert held.take() == []
+    assert held.traces.look(40.0) is None
+    assert ids(held.take()) == [(1, 2), (1, 3)]
+    assert held.views[0].duration is None
+
+
+def test_spans_that_end_see_to_the_timeouts_themselves() -> None:
+    """A worker that hangs in an export does not stop decisions."""
+    held = Held(OVER_BUDGET, trace_timeout=30.0)
+    held.add(made_record(1, 2, 1), now=0.0)
+    held.add(made_record(2, 2, 1), now=31.0)
+    assert ids(held.shed_for(DropReason.OVER_BUDGET)) == [(1, 2)]
+
+
+def test_late_spans_follow_the_decision() -> None:
+    """Whether the trace has gone, waits, or was shed; the policy is asked once."""
+    held = Held(by_threshold(0.5))
+    gone, waits, shed = trace(1, randomness=HALF), trace(2, randomness=HALF), trace(3, randomness=0)
+    held.add(*gone[1:])
+    held.take()
+    held.add(*waits[1:], *shed[1:])
+    held.add(gone[0], waits[0], shed[0])
+    assert held.take() == [*waits[1:], waits[0], gone[0]]
+    assert {change.threshold for change in held.changes.values()} == {HALF}
+    assert len(held.changes) == 4
+    assert [record for record, _ in held.shed] == [*shed[1:], shed[0]]
+    assert len(held.views) == 3
+
+
+def test_a_trace_that_has_begun_to_go_out_goes_to_its_end() -> None:
+    """When spans are held from now on, those of a trace of which something was sent still go as they come."""
+    held = Held(OVER_BUDGET, holding=False)
+    records = trace(1)
+    held.add(records[0])
+    held.take()
+    held.hold(True, 1.0)
+    held.add(*records[1:])
+    assert held.take() == records[1:]
+
+
+def test_what_has_not_gone_is_put_together_again() -> None:
+    """When spans are held from now on, those that wait to go out are held with the others of their trace."""
+    held = Held(by_threshold(0.5), holding=False)
+    kept, shed = trace(1, randomness=HALF), trace(2, randomness=0)
+    held.add(kept[0], shed[0], kept[1], shed[1])
+    held.hold(True, 1.0)
+    assert held.take() == []
+    held.add(kept[2], shed[2])
+    assert held.take() == kept
+    assert [record for record, _ in held.shed] == shed
+
+
+def test_what_is_put_together_again_is_decided_once() -> None:
+    """Also where the local root ended before its children, so that they are late by then."""
+    held = Held(OVER_BUDGET, holding=False)
+    records = [made_record(1, 1), made_record(1, 2, 1), made_record(1, 3, 1)]
+    held.add(*records)
+    held.hold(True, 1.0)
+    assert [record for record, _ in held.shed] == records
+    assert held.views[0].spans == 1
+
+
+def test_a_trace_that_is_held_is_decided_in_its_time() -> None:
+    """When spans are no longer held, those of a held trace still are; new ones are not."""
+    held = Held(OVER_BUDGET)
+    old, new = trace(1), trace(2)
+    held.add(old[0])
+    held.hold(False, 1.0)
+    held.add(old[1], new[0])
+    assert held.take() == [new[0]]
+    held.add(old[2])
+    assert [record for record, _ in held.shed] == old
+
+
+def test_late_spans_join_a_trace_that_waits_after_holding_has_ended() -> None:
+    """They say the same threshold."""
+    held = Held(by_threshold(0.5))
+    records = trace(1, randomness=HALF)
+    held.add(*records[1:])
+    held.hold(False, 1.0)
+    held.add(records[0])
+    assert held.take() == [*records[1:], records[0]]
+    assert [change.threshold for change in held.changes.values()] == [HALF] * 3
+
+
+def test_late_spans_of_a_shed_trace_are_shed_after_holding_has_ended() -> None:
+    """For as long as it is remembered: from one trace timeout to two."""
+    held = Held(OVER_BUDGET, trace_timeout=30.0)
+    late = trace(1, spans=5)
+    held.add(*late[2:])
+    held.hold(False, 1.0)
+    held.add(late[0], now=20.0)
+    assert len(held.shed) == 4
+    for now in (31.0, 62.0, 93.0):
+        held.traces.look(now)
+    held.add(late[1], now=93.0)
+    assert held.take() == [late[1]]
+
+
+def test_decisions_are_remembered_as_long_as_spans_keep_coming() -> None:
+    """Each late span that follows one has it remembered anew."""
+    held = Held(OVER_BUDGET, trace_timeout=30.0)
+    held.add(*trace(1))
+    for number in range(10):
+        now = 20.0 * number
+        held.traces.look(now)
+        held.add(made_record(1, 100 + number, 1), now=now)
+    assert len(held.views) == 1
+    assert len(held.shed) == 13
+
+
+# -- honest counts --------------------------------------------------------------------------------------------------
+
+
+def test_each_kept_span_says_the_threshold_in_force() -> None:
+    """It is raised where it was lower or there was none, and never lowered."""
+    held = Held(by_threshold(0.5))
+    records = trace(1, spans=4, randomness=NEVER - 1)
+    for record, threshold in zip(records, [None, 5, HALF, HALF + 5], strict=True):
+        record.threshold = threshold
+    held.add(*records)
+    held.take()
+    assert held.changes == {records[0]: Change(None, HALF), records[1]: Change(None, HALF)}
+
+
+def test_what_is_kept_for_what_it_is_stays_as_it_came() -> None:
+    """No threshold was in the way."""
+    held = Held(KEEP)
+    held.add(*trace(1, threshold=HALF))
+    held.take()
+    assert held.changes == {}
+
+
+def test_what_survives_the_want_of_room_says_so() -> None:
+    """Traces that had to go because they stood lowest would have taken the others with them, had these stood there."""
+    held = Held(max_spans=20)
+    for number in range(6):
+        held.add(*trace(number, randomness=number * (NEVER // 6)))
+    assert held.traces.held_spans == 18
+    held.add(made_record(7, 2, 1, randomness=NEVER - 1), made_record(8, 2, 1, randomness=NEVER - 1))
+    held.add(made_record(9, 2, 1, randomness=NEVER - 1))
+    survivors = {record.trace_id: record for record in held.take()}
+    assert sorted(survivors) == [1, 2, 3, 4, 5]
+    said = {change.threshold for change in held.changes.values()}
+    assert said == {NEVER // 16}
+    assert ids(held.shed_for(DropReason.OVER_BUDGET)) == [(0, 3), (0, 2), (0, 1)]
+
+
+def test_without_room_what_stands_lowest_goes_whatever_its_threshold() -> None:
+    """Kept by a threshold of now, it would count for others that are held against a later one."""
+    held = Held(by_threshold(1.0), max_spans=8)
+    low = [made_record(number, 2, 1, randomness=number) for number in range(3)]
+    failed = made_record(3, 2, 1, randomness=0, failed=True)
+    high = [made_record(number, 2, 1, randomness=NEVER - 1) for number in range(4, 9)]
+    held.add(*low, failed, *high)
+    assert held.shed_for(DropReason.OVER_BUDGET) == low
+    held.traces.mark(1.0)
+    assert held.take() == [failed, *high]
+    assert {change.threshold for change in held.changes.values()} == {NEVER // 16}
+    assert failed not in held.changes
+
+
+def test_early_decisions_bind_what_stays_undecided() -> None:
+    """What was not yet decided, and would have been shed had it stood as low, is kept for that threshold later."""
+    verdicts = [by_threshold(0.25)]
+    held = Held(lambda trace: verdicts[0](trace), max_spans=8)
+    low = [made_record(number, 2, 1, randomness=number) for number in range(8)]
+    last = trace(99, spans=2, randomness=NEVER - 1)
+    held.add(last[0], *low)
+    assert len(held.shed) == 8
+    verdicts[0] = by_threshold(1.0)
+    held.add(last[1])
+    held.take()
+    assert [change.threshold for change in held.changes.values()] == [NEVER // 16] * 2
+
+
+# -- worth too little -----------------------------------------------------------------------------------------------
+
+
+def test_low_spans_are_left_out_and_their_children_attached_above() -> None:
+    """Only of those that are kept, and never the root or what failed."""
+    held = Held(Verdict(min_priority=Priority.NORMAL))
+    low = Priority.LOW
+    records = [
+        made_record(1, 5, 4),
+        made_record(1, 4, 3, priority=low),
+        made_record(1, 3, 2, priority=low),
+        made_record(1, 6, 2, priority=low, failed=True),
+        made_record(1, 2, 1),
+        made_record(1, 1, 0, priority=low),
+    ]
+    held.add(*records)
+    assert ids(held.take()) == [(1, 5), (1, 6), (1, 2), (1, 1)]
+    assert held.changes == {records[0]: Change(2, None)}
+    assert ids(held.shed_for(DropReason.LOW_PRIORITY)) == [(1, 4), (1, 3)]
+    late = made_record(1, 7, 3)
+    held.add(late, made_record(1, 8, 1, priority=low))
+    assert held.take() == [late]
+    assert held.changes == {late: Change(2, None)}
+
+
+def test_a_kept_trace_of_which_all_is_left_out_leaves_nothing_behind() -> None:
+    """Whatever the policy says, nothing of it waits."""
+    held = Held(Verdict(min_priority=Priority.CRITICAL), trace_timeout=1.0)
+    held.add(made_record(1, 3, 2), now=0.0)
+    held.traces.look(2.0)
+    assert held.take() == []
+    assert held.traces.held_spans == 0
+    assert len(held.shed_for(DropReason.LOW_PRIORITY)) == 1
+
+
+# -- bounds ---------------------------------------------------------------------------------------------------------
+
+
+def test_full_decides_the_lowest_priority_first_then_the_lowest_randomness() -> None:
+    """What failed counts as HIGH, from then on."""
+    held = Held(OVER_BUDGET, max_spans=8)
+    held.add(
+        *[made_record(number, 2, 1, priority=Priority.CRITICAL) for number in (10, 11, 12)],
+        made_record(1, 2, 1, randomness=0),
+        made_record(1, 3, 1, randomness=0, failed=True),
+        made_record(2, 2, 1, randomness=HALF),
+        made_record(3, 2, 1, randomness=0),
+        made_record(4, 2, 1, randomness=NEVER - 1, priority=Priority.LOW),
+    )
+    for number, gone in ((5, 4), (6, 3), (7, 2), (8, 1)):
+        held.add(made_record(number, 2, 1, priority=Priority.CRITICAL))
+        assert held.views[-1].trace_id == gone
+
+
+def test_of_those_that_stand_equal_the_oldest_is_decided_first() -> None:
+    """They stand in one bucket, and are decided together."""
+    held = Held(OVER_BUDGET, max_spans=3)
+    held.add(*[made_record(number, 2, 1, randomness=0) for number in (3, 1, 2, 4)])
+    assert [view.trace_id for view in held.views] == [3, 1, 2, 4]
+
+
+def test_full_of_what_is_kept_lets_go_of_whole_traces() -> None:
+    """What was kept and waits gives way to what is new, whole, for want of budget."""
+    held = Held(max_spans=30)
+    for number in range(20):
+        held.add(*trace(number, randomness=number * (NEVER // 20)))
+    assert held.traces.held_spans <= 30
+    taken = held.take()
+    assert len(taken) >= 24
+    for number in range(20):
+        assert sum(record.trace_id == number for record in taken) in (0, 3)
+    assert len(held.shed_for(DropReason.OVER_BUDGET)) == 60 - len(taken)
+
+
+def test_bytes_are_bounded_too() -> None:
+    """Large spans make room as many small ones do."""
+    held = Held(OVER_BUDGET, max_bytes=1000)
+    for number in range(10):
+        held.add(made_record(number, 2, 1, length=300))
+        assert held.traces.held_bytes <= 1000
+
+
+def test_bytes_in_the_workers_hands_count() -> None:
+    """Until it is done with them."""
+    held = Held(max_spans=10)
+    held.add(*[made_record(number) for number in range(8)])
+    batch = held.traces.take(8, MANY)
+    held.add(*[made_record(number, randomness=0) for number in range(100, 104)])
+    assert held.traces.held_spans <= 10
+    held.traces.release(len(batch.records), batch.length)
+    assert held.traces.held_spans <= 2
+    assert held.traces.taken_spans == 0
+
+
+def test_what_goes_out_as_it_comes_drops_the_oldest_of_the_lowest_priority() -> None:
+    """Nothing is put together there: the newest stay, in spans and in bytes."""
+    held = Held(holding=False, max_bytes=1000)
+    held.traces.capacity = 8
+    held.add(made_record(1, 2, 1, priority=Priority.HIGH), *[made_record(number, 2, 1) for number in range(2, 12)])
+    assert not held.traces.is_holding
+    assert [record.trace_id for record in held.shed_for(DropReason.QUEUE_FULL)] == [2, 3, 4]
+    held.add(made_record(12, 2, 1, length=500))
+    assert [record.trace_id for record in held.take()] == [1, 8, 9, 10, 11, 12]
+
+
+def test_a_trace_larger_than_its_share_is_decided_at_once() -> None:
+    """One of 100,000 spans must not push out all the others."""
+    held = Held(by_threshold(0.5), max_spans=1000)
+    other = made_record(2, 2, 1, randomness=0)
+    held.add(other)
+    for number in range(100_000):
+        held.add(made_record(1, number + 2, 1, randomness=0, length=1))
+    assert [view.trace_id for view in held.views] == [1]
+    assert held.views[0].spans == 251
+    assert len(held.shed) == 100_000
+    assert undecided(held.traces) == 1
+
+
+def test_a_trace_that_is_kept_and_larger_than_all_is_cut() -> None:
+    """Nothing else can be done: what has begun to go out is cut at one place, and counted."""
+    held = Held(KEEP, max_spans=1000)
+    for number in range(100_000):
+        held.add(made_record(1, number + 2, 1, length=1))
+        if number == 500:
+            assert len(held.take(100)) == 100
+        assert held.traces.held_spans <= 1000
+    cut = held.shed_for(DropReason.QUEUE_FULL)
+    taken = held.take(100_000)
+    assert len(held.views) == 1
+    assert len(cut) + len(taken) + 100 == 100_000
+    assert len(held.shed) == len(cut)
+
+
+def test_traces_that_are_cut_lose_the_rest_and_the_others_nothing() -> None:
+    """Of those that have begun to go out some give way, those of the lowest randomness."""
+
+    def spans(span_id: int) -> list[MadeRecord]:
+        return [made_record(number, span_id, 1, randomness=number * (NEVER // 60)) for number in range(60)]
+
+    held = Held(holding=False, max_spans=100)
+    held.add(*spans(2))
+    assert len(held.take()) == 60
+    held.hold(True, 0.0)
+    held.add(*spans(3), *spans(4), *spans(5), *spans(6))
+    assert held.traces.held_spans <= 100
+    cut = {record.trace_id for record, _ in held.shed}
+    whole = [number for number in range(60) if number not in cut]
+    taken = ids(held.take())
+    assert {why for _, why in held.shed} == {DropReason.QUEUE_FULL}
+    held.add(made_record(min(cut), 7, 1))
+    assert held.take() == []
+    assert len(whole) >= 20
+    assert min(whole) > max(cut)
+    assert all((number, span_id) in taken for number in whole for span_id in (3, 4, 5, 6))
+
+
+def test_a_flush_does_not_wait_for_what_is_cut() -> None:
+    """Nor for as many others in its place."""
+    held = Held(holding=False, max_spans=100)
+    before, flushed, after = (
+        [made_record(number, span_id, 1, randomness=number * (NEVER // 60)) for number in range(60)]
+        for span_id in (2, 3, 4)
+    )
+    held.add(*before)
+    held.take()
+    held.hold(True, 0.0)
+    held.add(*flushed)
+    ticket = held.traces.mark(0.0)
+    held.add(*after)
+    waits = {*flushed} - {record for record, _ in held.shed}
+    assert 0 < len(waits) < 60
+    while not held.traces.is_past(ticket):
+        assert waits
+        waits -= {*held.take(1)}
+    assert not waits
+    assert held.traces.ready_spans > 0
+
+
+def test_a_hundred_thousand_open_traces() -> None:
+    """Bounded, decided and counted."""
+    held = Held(by_threshold(0.1), max_spans=5000)
+    step = NEVER // 100_000
+    for number in range(100_000):
+        held.add(made_record(number, 2, 1, randomness=number * 7919 % 100_000 * step, length=1), now=number / 1000)
+        assert held.traces.held_spans <= 5000
+    held.traces.mark(100.0)
+    taken = held.take(100_000)
+    assert len(held.views) == 100_000
+    assert len(held.shed) + len(taken) == 100_000
+    # Some went for want of room, and what is left counts for them.
+    stand_for = [NEVER / (NEVER - (held.changes[record].threshold or 0)) for record in taken]
+    assert sum(stand_for) == pytest.approx(100_000, rel=0.1)
+
+
+def test_a_service_that_calls_itself_is_one_trace() -> None:
+    """The first local root that ends decides, and the others follow."""
+    held = Held()
+    inner, outer = made_record(1, 3, 2, is_remote=True), made_record(1, 1, 0)
+    held.add(inner, made_record(1, 2, 1), outer)
+    assert len(held.take()) == 3
+    assert len(held.views) == 1
+
+
+# -- fresh first ----------------------------------------------------------------------------------------------------
+
+
+def test_traces_go_in_the_order_in_which_they_were_decided() -> None:
+    """As long as there is no backlog from before."""
+    held = Held()
+    for number in range(4):
+        held.add(*trace(number), now=float(number))
+    assert [record.trace_id for record in held.take()] == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+
+
+def test_after_an_outage_the_newest_go_first() -> None:
+    """What waited too long goes after what is fresh, the newest of it first, and each trace in its order."""
+    held = Held(stale=10.0)
+    for number in range(3):
+        held.add(*trace(number), now=float(number))
+    held.traces.look(20.0)
+    for number in (3, 4):
+        held.add(*trace(number), now=20.0)
+    taken = held.take()
+    assert [record.trace_id for record in taken[::3]] == [3, 4, 2, 1, 0]
+    assert [record.span_id for record in taken] == [3, 2, 1] * 5
+
+
+def test_traces_are_not_parted_between_batches() -> None:
+    """A batch that is lost takes as few traces with it as can be."""
+    held = Held()
+    for number in range(4):
+        held.add(*trace(number))
+    assert [len(held.take(7)) for _ in range(3)] == [6, 6, 0]
+
+
+def test_a_trace_larger_than_a_batch_goes_in_pieces() -> None:
+    """And half of each batch is left to the others."""
+    held = Held()
+    held.add(*trace(1, spans=20))
+    for number in range(2, 10):
+        held.add(*trace(number, spans=2))
+    first = held.take(8)
+    assert [record.trace_id for record in first].count(1) == 4
+    taken = first
+    while records := held.take(8):
+        taken += records
+    assert [record.span_id for record in taken if record.trace_id == 1] == list(range(20, 0, -1))
+    assert len(taken) == 36
+
+
+# -- flush, shutdown, fork ------------------------------------------------------------------------------------------
+
+
+def test_a_flush_decides_on_everything_and_goes_first() -> None:
+    """What is held when it is asked for goes before what comes then, and it is told when that is gone."""
+    held = Held()
+    waits, undecided = trace(1), trace(2)
+    held.add(*waits, undecided[0])
+    ticket = held.traces.mark(1.0)
+    held.add(*trace(3), now=1.0)
+    assert [view.trace_id for view in held.views] == [1, 2, 3]
+    assert held.take(3) == waits
+    assert not held.traces.is_past(ticket)
+    assert undecided[0] in held.take(3)
+    assert held.traces.is_past(ticket)
+    assert len(held.take()) == 3
+
+
+def test_a_flush_waits_for_streaming_spans() -> None:
+    """Those that ended before it, and no others."""
+    held = Held(holding=False)
+    held.add(*[made_record(number) for number in range(5)])
+    ticket = held.traces.mark(0.0)
+    held.add(*[made_record(number) for number in range(5, 9)])
+    held.take(4)
+    assert not held.traces.is_past(ticket)
+    held.take(1)
+    assert held.traces.is_past(ticket)
+
+
+def test_holding_does_not_hold_what_a_flush_waits_for() -> None:
+    """The phase may change in the middle of a flush; then the rest of their traces follows them."""
+    held = Held(OVER_BUDGET, holding=False)
+    before, after = trace(1), trace(2)
+    held.add(*before[:2])
+    ticket = held.traces.mark(0.0)
+    held.add(*after)
+    held.hold(True, 0.0)
+    held.add(before[2])
+    assert held.take(2) == before[:2]
+    assert held.traces.is_past(ticket)
+    assert held.take() == before[2:]
+    assert [record for record, _ in held.shed] == after
+
+
+def test_a_fork_leaves_everything_to_the_parent() -> None:
+    """The child begins anew, in the mode that was in force."""
+    held = Held()
+    held.add(*trace(1), made_record(2, 2, 1))
+    held.traces.restart()
+    assert held.traces.held_spans == held.traces.held_bytes == held.traces.ready_spans == 0
+    assert held.traces.is_holding
+    assert held.shed == []
+
+
+def test_giving_up_forgets_all_but_what_is_taken() -> None:
+    """The worker may still come to an end with its batch."""
+    held = Held()
+    held.add(*trace(1), *trace(2))
+    batch = held.traces.take(3, MANY)
+    held.traces.clear()
+    assert held.traces.held_spans == 3
+    held.traces.release(len(batch.records), batch.length)
+    assert held.traces.held_spans == held.traces.held_bytes == 0
+    assert held.take() == []
+
+
+# -- the policy is the application's --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answer", [ValueError("no"), None, True, "keep"])
+def test_a_policy_that_fails_keeps_the_trace(answer: object) -> None:
+    """Nothing gets out of here, and it is counted."""
+
+    def decide(trace: TraceView) -> Verdict:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer  # type: ignore[return-value]
+
+    held = Held(decide)
+    held.add(*trace(1))
+    assert len(held.take()) == 3
+    assert held.traces.judge.faults == 1
+    assert isinstance(held.traces.judge.last_fault, (ValueError, TypeError))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"threshold": NEVER},
+        {"threshold": -1},
+        {"threshold": NEVER + 1, "reason": DropReason.OVER_BUDGET},
+        {"reason": "whim"},
+        {"rank": 9},
+        {"min_priority": -1},
+    ],
+)
+def test_a_verdict_says_what_can_be_done(fields: dict[str, object]) -> None:
+    """What is out of range is the policy's fault, where it is made."""
+    with pytest.raises(ValueError):
+        Verdict(**fields)  # type: ignore[arg-type]
