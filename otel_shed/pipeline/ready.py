@@ -35,8 +35,8 @@ class _Room:
 class Ready:
     """The queues between the decisions and the worker.
 
-    traces: those that wait whole, by trace id; traces_spans: of how many spans; ranked: the same. stream: the spans that
-    go one by one.
+    traces: those that wait whole, by trace id; traces_spans: of how many spans; ranked: the same. stream: the spans
+    that go one by one.
     """
 
     def __init__(self, *, stale: float) -> None:
