@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from otel_shed.exporter import SheddingSpanExporter
     from otel_shed.otlp.exporter import OTLPSpanExporter
     from otel_shed.outcome import DropReason
+    from otel_shed.pipeline.verdict import Policy, TraceView, Verdict
     from otel_shed.processor import SheddingSpanProcessor
     from otel_shed.record import Priority
     from otel_shed.sampler import AdaptiveSampler
@@ -29,6 +30,7 @@ __all__ = [
     "LoadShedder",
     "OTLPSpanExporter",
     "Phase",
+    "Policy",
     "PressureReading",
     "PressureSignal",
     "Priority",
@@ -36,6 +38,8 @@ __all__ = [
     "SheddingSpanExporter",
     "SheddingSpanProcessor",
     "Stats",
+    "TraceView",
+    "Verdict",
 ]
 
 _HOMES = {
@@ -46,6 +50,7 @@ _HOMES = {
     "LoadShedder": "otel_shed.shedder",
     "OTLPSpanExporter": "otel_shed.otlp.exporter",
     "Phase": "otel_shed.control.phase",
+    "Policy": "otel_shed.pipeline.verdict",
     "PressureReading": "otel_shed.control.pressure",
     "PressureSignal": "otel_shed.control.pressure",
     "Priority": "otel_shed.record",
@@ -53,6 +58,8 @@ _HOMES = {
     "SheddingSpanExporter": "otel_shed.exporter",
     "SheddingSpanProcessor": "otel_shed.processor",
     "Stats": "otel_shed.stats",
+    "TraceView": "otel_shed.pipeline.verdict",
+    "Verdict": "otel_shed.pipeline.verdict",
 }
 
 

@@ -128,17 +128,6 @@ def _is_ours(member: str) -> bool:
     return member.startswith("th:") or (member.startswith("rv:") and parse_randomness(member[3:]) is not None)
 
 
-def raised_ot(value: str, threshold: int) -> str:
-    """The value after a further stage that kept the trace at ``threshold``: ``th`` is raised to it, never lowered.
-
-    A value without ``th`` gets none: what was kept for an unknown probability before is not known by this one either.
-    """
-    entry = parse_ot(value)
-    if entry.threshold is None or entry.threshold >= threshold:
-        return value
-    return format_ot(threshold, entry.others)
-
-
 def read_ot(trace_state: Mapping[str, str] | None) -> OtEntry:
     """What a tracestate's ``ot`` entry says."""
     if not trace_state:

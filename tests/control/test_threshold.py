@@ -17,7 +17,6 @@ from otel_shed.control.threshold import (
     parse_ot,
     parse_threshold,
     probability_of,
-    raised_ot,
     randomness_of,
     read_ot,
     strictest,
@@ -81,13 +80,6 @@ def test_an_explicit_randomness_goes_before_the_trace_id() -> None:
     """rv decides if it has exactly fourteen digits; otherwise the last seven bytes of the trace id do."""
     assert randomness_of(0xFF_0123456789ABCD, parse_ot("rv:fedcba98765432")) == 0xFEDCBA98765432
     assert randomness_of(0xFF_0123456789ABCD, parse_ot("rv:fedcba9876543")) == 0x0123456789ABCD
-
-
-def test_a_raised_th_keeps_all_else_and_is_never_lowered() -> None:
-    """A further stage raises th; what was kept at an unknown probability stays unknown."""
-    assert raised_ot("th:8;rv:0123456789abcd;x:y", threshold_of(0.25)) == "th:c;rv:0123456789abcd;x:y"
-    assert raised_ot("th:c;x:y", threshold_of(0.5)) == "th:c;x:y"
-    assert raised_ot("x:y", threshold_of(0.5)) == "x:y"
 
 
 def test_a_tracestate_keeps_foreign_entries() -> None:
