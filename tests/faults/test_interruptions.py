@@ -15,12 +15,14 @@ from otel_shed import SheddingSpanExporter, SheddingSpanProcessor
 from otel_shed.testing.exporters import RecordingExporter
 from tests.conftest import ended_span
 
+DEPTH = 20  # handlers that have interrupted one another
+
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers on this platform")
 @pytest.mark.parametrize("face", ["processor", "exporter"])
 def test_every_span_is_counted_once(face: str) -> None:
     """Spans that end in a handler, on a thread that is in the middle of ending one, are each counted, and once."""
-    span, ended = ended_span(), 0
+    span, ended, depth = ended_span(), 0, 0
     processor = SheddingSpanProcessor(RecordingExporter(), max_queue_size=64, max_export_batch_size=32)
     exporter = SheddingSpanExporter(RecordingExporter(), max_batches=4)
     stats = processor.stats if face == "processor" else exporter.stats
@@ -36,9 +38,13 @@ def test_every_span_is_counted_once(face: str) -> None:
                 unbalanced.append(stats().unaccounted)
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
-        nonlocal ended
-        ended += 1
-        end()
+        nonlocal ended, depth
+        # On a machine that is busy a handler takes longer than the timer; the interpreter's stack is not on trial here.
+        if depth < DEPTH:
+            depth += 1
+            ended += 1
+            end()
+            depth -= 1
 
     watcher = threading.Thread(target=watch)
     interval, handler = sys.getswitchinterval(), signal.signal(signal.SIGALRM, interrupt)
