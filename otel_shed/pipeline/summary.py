@@ -1,9 +1,9 @@
 """What is kept of spans that are shed: by name and kind how many, how many of them failed, and how long they took.
 
-Application threads and the worker add, whoever reads stats or metrics takes a snapshot; all under one small lock, which
-is held for one span or one row at a time. It is reentrant, because a signal handler or a finalizer may end a span in
-the middle of ``add``: such a span waits until the one that it interrupted is whole. The rule: what is held is bounded,
-whatever the names are: 1,000 rows, the rest in one that is called ``other``.
+Application threads and the worker add, also in the ledger, so ``add`` never waits: it leaves the span in an inbox, and
+whoever has the one small lock adds it up. A signal handler that ends a span may have interrupted just that thread, and
+wait for the ledger: if it were waited for in there, that would be for ever. The rule: what is held is bounded, whatever
+the names are: 1,000 rows, the rest in one that is called ``other``.
 """
 
 from __future__ import annotations
@@ -98,23 +98,30 @@ class Summary:
         """Begin anew with a new lock: in a forked child the old one may be held by a thread that is gone."""
         self._lock = allocate_rlock()
         self._adding = False
-        self._interrupting: deque[tuple[str, int, bool, int]] = deque()
+        self._inbox: deque[tuple[str, int, bool, int]] = deque()
         self._rows: dict[tuple[str, int], _Row] = {}
         self._other = _Row()
 
     def add(self, name: str, kind: int, failed: bool, duration_ns: int) -> None:
         """Count one span. kind: the value of its SpanKind. failed: whether its status is ERROR."""
-        with self._lock:
-            if self._adding:
-                self._interrupting.append((name, kind, failed, duration_ns))
-                return
-            self._adding = True
+        self._inbox.append((name, kind, failed, duration_ns))
+        self._settle()
+
+    def _settle(self, wait: bool = False) -> None:
+        """Add up what has come, unless another thread is at it, which then does; or ``wait`` for that one."""
+        inbox, lock = self._inbox, self._lock
+        while inbox and lock.acquire(wait):
             try:
-                self._add(name, kind, failed, duration_ns)
-                while self._interrupting:
-                    self._add(*self._interrupting.popleft())
+                if self._adding:  # by this thread, which was interrupted and goes on
+                    return
+                self._adding = True
+                try:
+                    while inbox:
+                        self._add(*inbox.popleft())
+                finally:
+                    self._adding = False
             finally:
-                self._adding = False
+                lock.release()
 
     def _add(self, name: str, kind: int, failed: bool, duration_ns: int) -> None:
         if len(name) > _MAX_NAME:
@@ -136,6 +143,7 @@ class Summary:
 
     def snapshot(self) -> tuple[SummaryRow, ...]:
         """All rows, the most frequent first, ``other`` last if anything is in it; each row is consistent in itself."""
+        self._settle(wait=True)
         with self._lock:
             rows = list(self._rows.items())
         frozen = [self._frozen(name, _KINDS.get(kind, ""), row) for (name, kind), row in rows]
@@ -152,5 +160,6 @@ class Summary:
     @property
     def count(self) -> int:
         """How many spans were added."""
+        self._settle(wait=True)
         with self._lock:
             return self._other.count + sum(row.count for row in self._rows.values())
