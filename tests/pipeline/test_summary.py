@@ -193,3 +193,14 @@ def test_restart_begins_anew() -> None:
     assert summary.count == 1
     go_on.set()
     thread.join()
+
+
+def test_nobody_waits_to_add() -> None:
+    """Whoever adds may be in the ledger, for which the thread that has the lock may wait; what it left is counted."""
+    summary = Summary()
+    with summary._lock:
+        other = threading.Thread(target=summary.add, args=("GET /", 0, False, 1_000))
+        other.start()
+        other.join(10)
+        assert not other.is_alive()
+    assert [(row.name, row.count) for row in summary.snapshot()] == [("GET /", 1)]
