@@ -139,6 +139,7 @@ class Assembly:
             clock=self._clock,
             shed=control.gate.shed,
             look=watch.look,
+            measured=None if control.meter is None else control.meter.worker_turned,
         )
         seen.pipeline = watch.pipeline = weakref.ref(pipeline)
         # A pipeline that nobody shut down and nobody holds any more presses no longer.
@@ -159,10 +160,19 @@ class Assembly:
         return SpanExporterSender(exporter, export_timeout=config.export_timeout, clock=self._clock)
 
     def add_sampler(self, sampler: AdaptiveSampler) -> None:
-        """Count the decisions of ``sampler`` in the stats, and in what the budget goes by."""
+        """Count the decisions of ``sampler`` in the stats, and in what the budget goes by; and its time as tracing's."""
+        if self.control.meter is not None:
+            sampler.should_sample = self.control.meter.metered(sampler.should_sample)  # type: ignore[method-assign]
         with self._lock:
             self._samplers.append(sampler)
         self.control.add_head(lambda: HeadCounts(sampler.eligible, sampler.kept, sampler.ceiling_probability))
+
+    def settle(self) -> None:
+        """Have all that has ended by now looked at."""
+        with self._lock:
+            pipelines = [alive for ref, _ in self._pipelines if (alive := ref()) is not None]
+        for pipeline in pipelines:
+            pipeline.intake.settle_inbox()
 
     def stats(self, of: Pipeline | None = None) -> Stats:
         """The sum over everything made from this; of one pipeline, its own account."""
@@ -256,12 +266,14 @@ class _Seen:
             return FlowReading()
         # Numbers that are read one after the other, without the lock: what is a span out here is right the next time.
         ledger, intake = pipeline.ledger, pipeline.intake
+        # Those in the inbox count as what they will be if all is well.
+        waiting = len(intake.inbox)
         return FlowReading(
-            sampled=ledger.ended - ledger.unsampled,
+            sampled=ledger.ended - ledger.unsampled + waiting,
             low=ledger.dropped[DropReason.LOW_PRIORITY],
             overflowed=ledger.dropped[DropReason.QUEUE_FULL],
             queued=intake.store.ready_spans,
-            fill=intake.store.fill,
+            fill=min(1.0, intake.store.fill + waiting / intake.store.capacity),
             held_bytes=intake.store.held_bytes,
             is_exporting=ledger.in_flight > 0,
             admitted=intake.admitted,

@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from otel_shed.assembly import Assembly
 from otel_shed.config import ShedConfig
+from otel_shed.hot_path import OnEnd, compiled_on_end
 from otel_shed.log_limit import LogLimit
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import Fate
@@ -74,8 +75,18 @@ class SheddingSpanProcessor(SpanProcessor):
         self._assembly = assembly
         self._judge = assembly.control.gate.judging(decides_traces=True)
         self._book = self._pipeline.intake.book
-        if (meter := assembly.control.meter) is not None:
-            self.on_end = meter.metered(self.on_end)  # type: ignore[method-assign]
+        self._compile_on_end()
+
+    def _compile_on_end(self) -> None:
+        """Have the compiled hot path called instead of ``on_end``, where there is one for this; and measured."""
+        on_end: OnEnd = self.on_end
+        meter = self._assembly.control.meter
+        if type(self).on_end is SheddingSpanProcessor.on_end:  # not one that a subclass has
+            on_end = compiled_on_end(on_end, self._assembly.control, self._pipeline, self.config) or on_end
+        if meter is not None:
+            on_end = meter.metered(on_end)
+        if on_end != self.on_end:
+            self.on_end = on_end  # type: ignore[method-assign, assignment]
 
     def _become_stock(self, given: dict[str, Any], meter_provider: MeterProvider | None) -> None:
         stock = BatchSpanProcessor(self.span_exporter, **given, meter_provider=meter_provider)

@@ -249,3 +249,17 @@ def test_behind_the_batch_processor_nothing_is_lost(max_batches: int | None) -> 
     assert (stats.ended, stats.queued, stats.in_flight, stats.unaccounted) == (800, 0, 0, 0)
     assert stats.exported == len({span.context.span_id for span in exporter.spans if span.context})
     provider.shutdown()
+
+
+def test_the_samplers_time_is_tracings() -> None:
+    """Where the share of the CPU is limited: a decision costs, also one against a trace."""
+    shedder = LoadShedder(ShedConfig(cpu_share=0.02, memory_limit_bytes=PLENTY))
+    meter = shedder.assembly.control.meter
+    assert meter is not None
+    times = iter(range(1000))
+    meter._thread_time = lambda: float(next(times))
+    meter._random = lambda: 0.0
+    sampler = shedder.sampler()
+    before = meter.collect()
+    sampler.should_sample(None, 1, "root")
+    assert meter.collect() > before

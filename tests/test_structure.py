@@ -17,7 +17,7 @@ LAYERS = [
     ["shedder"],
     ["processor", "exporter"],
     ["assembly"],
-    ["stats", "metrics", "sampler", "report"],
+    ["stats", "metrics", "sampler", "report", "hot_path"],
     ["control"],
     ["pipeline"],
     ["otlp"],

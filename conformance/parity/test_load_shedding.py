@@ -586,6 +586,7 @@ def test_d8(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     collector.wait_until_called()
     for _ in range(7):
         program.end()
+    assert program.stats().dropped == {"queue_full": 3}
     assert program.later().phase is Phase.DEGRADE
     assert read("otel_shed.held", "otel_shed.state") == {"queued": 4, "in_flight": 2}
     assert read("otel.sdk.processor.span.queue.size", "") == read("otel.sdk.processor.span.queue.capacity", "")

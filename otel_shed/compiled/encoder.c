@@ -2,33 +2,12 @@
 #include "encoder.h"
 
 static const char *const NAME_TEXTS[NAMES] = {
-    "_context", "_parent", "_status", "_attributes", "_events", "_links", "_name", "_kind", "_start_time", "_end_time",
+    "_context", "_parent", "_status", "_events", "_name", "_kind", "_start_time", "_end_time", "_attributes", "_links",
     "_resource", "_instrumentation_scope", "_dict", "dropped", "_dq", "_status_code", "_description", "_timestamp",
 };
 
-static PyObject *encode_quickly(Encoder *self, PyObject *span, Py_ssize_t limit)
-{
-    PyObject *read[OF_SPAN];
-    int count = 0;
-    SpanRecord *record = NULL;
-    while (count < OF_SPAN && (read[count] = get(self, span, (Name)count)) != NULL) {
-        count++;
-    }
-    if (count == OF_SPAN && (record = record_new(self->record_type)) != NULL) {
-        Buffer buffer;
-        buffer_init(&buffer);
-        if (span_put(self, &buffer, read, limit, record) < 0) {
-            Py_CLEAR(record);
-        }
-        buffer_free(&buffer);
-    }
-    while (count > 0) {
-        Py_DECREF(read[--count]);
-    }
-    return (PyObject *)record;
-}
-
-static PyObject *encoder_encode(PyObject *object, PyObject *const *args, Py_ssize_t count)
+/* A record as ``quickly`` makes it, or else as the function that is the part ``careful`` does. */
+static PyObject *record_of(PyObject *object, PyObject *const *args, Py_ssize_t count, Quickly quickly, Part careful)
 {
     Encoder *self = (Encoder *)object;
     if (count < 1 || count > 2) {
@@ -39,14 +18,26 @@ static PyObject *encoder_encode(PyObject *object, PyObject *const *args, Py_ssiz
     if (IS(span, READABLE_SPAN)) {
         Py_ssize_t most = limit == Py_None ? -1 : PyLong_CheckExact(limit) ? PyLong_AsSsize_t(limit) : -2;
         if (limit == Py_None || most >= 0) {
-            PyObject *record = encode_quickly(self, span, most);
+            Reading reading = {.count = 0};
+            SpanRecord *record = quickly(self, span, &reading, most);
+            reading_end(&reading);
             if (record != NULL || !PyErr_ExceptionMatches(PyExc_Exception)) {
-                return record;
+                return (PyObject *)record;
             }
         }
         PyErr_Clear();
     }
-    return PyObject_CallFunctionObjArgs(self->parts[CAREFUL], span, limit, NULL);
+    return PyObject_CallFunctionObjArgs(self->parts[careful], span, limit, NULL);
+}
+
+static PyObject *encoder_encode(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    return record_of(self, args, count, encode_quickly, CAREFUL);
+}
+
+static PyObject *encoder_wrap(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    return record_of(self, args, count, wrap_quickly, WRAP);
 }
 
 static PyObject *encoder_attributes(PyObject *object, PyObject *span)
@@ -68,21 +59,22 @@ static PyObject *encoder_attributes(PyObject *object, PyObject *span)
 
 static PyObject *encoder_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"readable_span", "span_context", "trace_state", "status", "bounded_attributes",
-                            "bounded_list", "event", "link", "kinds", "status_codes", "priority", "careful", "group",
-                            "name", "key", "any_value", "shortened", "attributes", NULL};
+    static char *names[] = {"readable_span", "span_context", "trace_flags", "trace_state", "status",
+                            "bounded_attributes", "bounded_list", "event", "link", "kinds", "status_codes", "priority",
+                            "careful", "wrap", "group", "name", "key", "any_value", "shortened", "attributes", NULL};
     PyObject *parts[PARTS];
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "$OOOOOOOOO!O!OOOOOOOO:Encoder", names, &parts[READABLE_SPAN], &parts[SPAN_CONTEXT],
-            &parts[TRACE_STATE], &parts[STATUS], &parts[BOUNDED_ATTRIBUTES], &parts[BOUNDED_LIST], &parts[EVENT],
-            &parts[LINK], &PyTuple_Type, &parts[KINDS], &PyTuple_Type, &parts[STATUS_CODES], &parts[PRIORITY],
-            &parts[CAREFUL], &parts[GROUP], &parts[NAME], &parts[KEY], &parts[ANY_VALUE], &parts[SHORTENED],
-            &parts[ATTRIBUTES])) {
+            args, kwargs, "$OOOOOOOOOO!O!OOOOOOOOO:Encoder", names, &parts[READABLE_SPAN], &parts[SPAN_CONTEXT],
+            &parts[TRACE_FLAGS], &parts[TRACE_STATE], &parts[STATUS], &parts[BOUNDED_ATTRIBUTES], &parts[BOUNDED_LIST],
+            &parts[EVENT], &parts[LINK], &PyTuple_Type, &parts[KINDS], &PyTuple_Type, &parts[STATUS_CODES],
+            &parts[PRIORITY], &parts[CAREFUL], &parts[WRAP], &parts[GROUP], &parts[NAME], &parts[KEY],
+            &parts[ANY_VALUE], &parts[SHORTENED], &parts[ATTRIBUTES])) {
         return NULL;
     }
     if (PyTuple_GET_SIZE(parts[KINDS]) != KIND_COUNT || PyTuple_GET_SIZE(parts[STATUS_CODES]) != STATUS_COUNT ||
         !PyType_Check(parts[SPAN_CONTEXT]) ||
-        !PyType_IsSubtype((PyTypeObject *)parts[SPAN_CONTEXT], &PyTuple_Type)) {
+        !PyType_IsSubtype((PyTypeObject *)parts[SPAN_CONTEXT], &PyTuple_Type) || !PyType_Check(parts[TRACE_FLAGS]) ||
+        !PyType_IsSubtype((PyTypeObject *)parts[TRACE_FLAGS], &PyLong_Type)) {
         PyErr_SetString(PyExc_TypeError, "spans of this SDK are not made as the compiled encoder knows them");
         return NULL;
     }
@@ -162,6 +154,8 @@ static void encoder_dealloc(PyObject *object)
 static PyMethodDef encoder_methods[] = {
     {"encode", (PyCFunction)(void (*)(void))encoder_encode, METH_FASTCALL,
      "encode(span, limit=None, /): a span that ended into a record."},
+    {"wrap", (PyCFunction)(void (*)(void))encoder_wrap, METH_FASTCALL,
+     "wrap(span, limit=None, /): a record that carries the span itself."},
     {"attributes", encoder_attributes, METH_O,
      "attributes(span, /): the span's attributes, to look at and not to keep."},
     {NULL, NULL, 0, NULL},

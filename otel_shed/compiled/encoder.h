@@ -1,4 +1,5 @@
-/* The encoder's parts: what it is made of, and what it reads. encoder.c has the type, span.c what is written.
+/* The encoder's parts: what it is made of, and what it reads. encoder.c has the type, header.c what is read for every
+ * record, span.c what is written.
  *
  * The rule: what is read is held until the call is done, and everything that is not as expected, every Exception too, is
  * left to the careful encoder, which is Python.
@@ -6,24 +7,27 @@
 #ifndef OTEL_SHED_ENCODER_H
 #define OTEL_SHED_ENCODER_H
 
+#include "numbers.h"
 #include "record.h"
 #include "wire.h"
 
 /* What an Encoder is made of, in the order of its arguments. */
 typedef enum {
-    READABLE_SPAN, SPAN_CONTEXT, TRACE_STATE, STATUS, BOUNDED_ATTRIBUTES, BOUNDED_LIST, EVENT, LINK, /* types */
+    READABLE_SPAN, SPAN_CONTEXT, TRACE_FLAGS, TRACE_STATE, STATUS, BOUNDED_ATTRIBUTES, BOUNDED_LIST, EVENT, LINK, /* types */
     KINDS, STATUS_CODES, /* the members of these enums, each at the place that its value says */
     PRIORITY, /* of a record */
-    CAREFUL, GROUP, NAME, KEY, ANY_VALUE, SHORTENED, ATTRIBUTES, /* functions */
+    CAREFUL, WRAP, GROUP, NAME, KEY, ANY_VALUE, SHORTENED, ATTRIBUTES, /* functions */
     PARTS
 } Part;
 
-/* The attributes that are read; those of a span first. */
+/* The attributes that are read; those of a span first, and of them those that a header is made of. */
 typedef enum {
-    S_CONTEXT, S_PARENT, S_STATUS, S_ATTRIBUTES, S_EVENTS, S_LINKS, S_NAME, S_KIND, S_START, S_END, S_RESOURCE, S_SCOPE,
+    S_CONTEXT, S_PARENT, S_STATUS, S_EVENTS, S_NAME, S_KIND, S_START, S_END,
+    S_ATTRIBUTES, S_LINKS, S_RESOURCE, S_SCOPE,
     N_DICT, N_DROPPED, N_DEQUE, N_CODE, N_DESCRIPTION, N_TIMESTAMP,
     NAMES
 } Name;
+#define OF_HEADER S_ATTRIBUTES
 #define OF_SPAN N_DICT
 
 #define KIND_COUNT 5
@@ -57,8 +61,48 @@ static inline PyObject *get(Encoder *self, PyObject *object, Name name)
 
 extern PyType_Spec encoder_spec;
 
-/* The span's bytes, in the order of span.py, into the buffer and its header into the record; -1 with an exception.
- * ``read``: the span's attributes, by Name. ``limit``: characters of an attribute's value; -1 for none. */
-int span_put(Encoder *self, Buffer *buffer, PyObject *const *read, Py_ssize_t limit, SpanRecord *record);
+/* The exception of a span that is not as expected; nobody sees it, but that it is one. Returns -1. */
+int unexpected(void);
+
+/* -- header.c: what is read for every record ---------------------------------------------------------------------- */
+
+/* A span's attributes, by Name, as far as they are read: held from when they are until the call is done. */
+typedef struct {
+    PyObject *read[OF_SPAN];
+    int count;
+} Reading;
+
+/* Read what is missing of the first ``wanted``; -1 with an exception. */
+int reading_extend(Encoder *self, PyObject *span, Reading *reading, int wanted);
+void reading_end(Reading *reading);
+
+/* What the wire has of the header and the record has not, or in another shape. */
+typedef struct {
+    Number trace_id;
+    uint64_t start;
+    uint64_t end;
+    int has_parent;
+    PyObject *trace_state; /* borrowed of the context */
+} Head;
+
+/* The record's ids, flags, kind, duration and priority; -1 with an exception. */
+int head_read(Encoder *self, const Reading *reading, SpanRecord *record, Head *head);
+/* The name as it is on the wire, new, and its text; -1 with an exception. */
+int name_read(Encoder *self, PyObject *name, PyObject **on_wire, Text *text);
+/* The dict inside a tracestate, new; None where it is empty, or there is none. -1 with an exception. */
+int trace_state_read(Encoder *self, PyObject *trace_state, PyObject **dict);
+/* The value of a status' code, or -1 with an exception. */
+int status_read(Encoder *self, PyObject *status);
+/* Call ``visit`` with each event or link of the SDK's own list, until it returns -1 with an exception. */
+typedef int (*Visit)(Encoder *self, PyObject *item, void *with);
+int list_read(Encoder *self, PyObject *list, Visit visit, void *with);
+
+/* -- records, of a span that is exactly of the SDK's type; NULL, with an exception, where that is for Python ---------- */
+
+/* One with the span's bytes; ``limit``: characters of an attribute's value, -1 for none. */
+SpanRecord *encode_quickly(Encoder *self, PyObject *span, Reading *reading, Py_ssize_t limit);
+/* One with the span itself; there must be no limit. */
+SpanRecord *wrap_quickly(Encoder *self, PyObject *span, Reading *reading, Py_ssize_t limit);
+typedef SpanRecord *(*Quickly)(Encoder *, PyObject *, Reading *, Py_ssize_t);
 
 #endif

@@ -1,6 +1,8 @@
-/* The extension module: the types, and nothing else. */
+/* The extension module: the types and the functions, and nothing else. */
 #include "encoder.h"
+#include "hot_path.h"
 #include "record.h"
+#include "request.h"
 
 static int add_type(PyObject *module, PyType_Spec *spec)
 {
@@ -15,8 +17,17 @@ static int add_type(PyObject *module, PyType_Spec *spec)
 
 static int module_exec(PyObject *module)
 {
-    return add_type(module, &record_spec) < 0 || add_type(module, &encoder_spec) < 0 ? -1 : 0;
+    return add_type(module, &record_spec) < 0 || add_type(module, &encoder_spec) < 0 ||
+                   add_type(module, &hot_path_spec) < 0
+               ? -1
+               : 0;
 }
+
+static PyMethodDef module_functions[] = {
+    {"build_request", build_request, METH_O, "build_request(records, /): the request for these records."},
+    {"total_size", total_size, METH_O, "total_size(records, /): how many bytes build_request would make."},
+    {NULL, NULL, 0, NULL},
+};
 
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, module_exec},
@@ -27,6 +38,7 @@ static struct PyModuleDef module_definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "otel_shed.compiled._extension",
     .m_doc = "The compiled parts: see otel_shed/compiled/__init__.py.",
+    .m_methods = module_functions,
     .m_slots = module_slots,
 };
 

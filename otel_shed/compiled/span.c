@@ -4,26 +4,7 @@
  * names of foreign types run Python code.
  */
 #include "encoder.h"
-#include "numbers.h"
 #include "values.h"
-
-/* The exception of a span that is not as expected; nobody sees it, but that it is one. */
-static int unexpected(void)
-{
-    PyErr_SetString(PyExc_TypeError, "not as expected");
-    return -1;
-}
-
-/* The place of an enum's member among them: its value. */
-static inline int value_of(PyObject *members, PyObject *member)
-{
-    for (Py_ssize_t value = 0; value < PyTuple_GET_SIZE(members); value++) {
-        if (PyTuple_GET_ITEM(members, value) == member) {
-            return (int)value;
-        }
-    }
-    return unexpected();
-}
 
 /* The number of things that had been dropped already, and the field that says how many there are now. */
 static inline int count_of(Encoder *self, PyObject *owner, Py_ssize_t *count)
@@ -92,80 +73,53 @@ static int bounded_put(Encoder *self, Buffer *buffer, PyObject *attributes, uint
 static int name_put(Encoder *self, Buffer *buffer, uint8_t tag, PyObject *name, PyObject **on_wire)
 {
     Text text;
-    Py_INCREF(name);
-    if (PyUnicode_CheckExact(name) && text_of(name, -1, &text) < 0) {
-        Py_DECREF(name);
-        return -1;
-    }
-    if (!PyUnicode_CheckExact(name) || text.is_mended) {
-        Py_SETREF(name, PyObject_CallOneArg(self->parts[NAME], name));
-        if (name == NULL) {
-            return -1;
-        }
-        if (!PyUnicode_CheckExact(name) || text_of(name, -1, &text) < 0) {
-            Py_DECREF(name);
-            return unexpected();
-        }
-    }
-    if (room_for(buffer, 1 + MAX_VARINT + text.size) < 0) {
-        Py_DECREF(name);
+    if (name_read(self, name, on_wire, &text) < 0 || room_for(buffer, 1 + MAX_VARINT + text.size) < 0) {
         return -1;
     }
     buffer->at = put_text_field(buffer->at, tag, &text);
-    *on_wire = name;
     return 0;
 }
 
-/* The tracestate's field; *held is the dict inside it, new, or None. It is the same dict for all spans that share it. */
-static int trace_state_put(Encoder *self, Buffer *buffer, PyObject *trace_state, PyObject **held)
+/* The field of a tracestate that is not empty. */
+static int trace_state_put(Buffer *buffer, PyObject *dict)
 {
-    if (trace_state == Py_None) {
-        *held = Py_NewRef(Py_None);
-        return 0;
-    }
-    if (!IS(trace_state, TRACE_STATE)) {
-        return unexpected();
-    }
-    PyObject *dict = get(self, trace_state, N_DICT);
-    if (dict == NULL) {
+    PyObject *key, *value;
+    Py_ssize_t position = 0, count = 0;
+    if (room_for(buffer, 1 + MAX_VARINT) < 0) {
         return -1;
     }
-    int failed = 0;
-    if (!PyDict_CheckExact(dict)) {
-        failed = unexpected();
-    }
-    else if (PyDict_GET_SIZE(dict) > 0 && (failed = room_for(buffer, 1 + MAX_VARINT)) == 0) {
-        PyObject *key, *value;
-        Py_ssize_t position = 0, count = 0;
-        Field field = field_begin(buffer, 0x1A, 0);
-        while (!failed && PyDict_Next(dict, &position, &key, &value)) {
-            Text first, second;
-            if (!PyUnicode_CheckExact(key) || !PyUnicode_CheckExact(value)) {
-                failed = unexpected();
-            }
-            else if (text_of(key, -1, &first) < 0 || text_of(value, -1, &second) < 0 ||
-                     room_for(buffer, 2 + first.size + second.size) < 0) {
-                failed = -1;
-            }
-            else {
-                if (count++) {
-                    *buffer->at++ = ',';
-                }
-                buffer->at = put_text(buffer->at, &first);
-                *buffer->at++ = '=';
-                buffer->at = put_text(buffer->at, &second);
-            }
+    Field field = field_begin(buffer, 0x1A, 0);
+    while (PyDict_Next(dict, &position, &key, &value)) {
+        Text first, second;
+        if (!PyUnicode_CheckExact(key) || !PyUnicode_CheckExact(value)) {
+            return unexpected();
         }
-        failed = failed ? failed : field_end(buffer, field);
+        if (text_of(key, -1, &first) < 0 || text_of(value, -1, &second) < 0 ||
+            room_for(buffer, 2 + first.size + second.size) < 0) {
+            return -1;
+        }
+        if (count++) {
+            *buffer->at++ = ',';
+        }
+        buffer->at = put_text(buffer->at, &first);
+        *buffer->at++ = '=';
+        buffer->at = put_text(buffer->at, &second);
     }
-    *held = Py_NewRef(!failed && PyDict_GET_SIZE(dict) > 0 ? dict : Py_None);
-    Py_DECREF(dict);
-    return failed;
+    return field_end(buffer, field);
 }
 
+/* What an event or a link is written with. */
+typedef struct {
+    Buffer *buffer;
+    Py_ssize_t limit;
+    SpanRecord *record;
+} Writing;
+
 /* One event; the record of its span has failed if it is an exception. */
-static int event_put(Encoder *self, Buffer *buffer, PyObject *event, Py_ssize_t limit, SpanRecord *record)
+static int event_put(Encoder *self, PyObject *event, void *with)
 {
+    const Writing *writing = with;
+    Buffer *buffer = writing->buffer;
     if (!IS(event, EVENT)) {
         return unexpected();
     }
@@ -184,8 +138,8 @@ static int event_put(Encoder *self, Buffer *buffer, PyObject *event, Py_ssize_t 
     *buffer->at++ = 0x09;
     buffer->at = put_fixed64(buffer->at, time);
     if (name_put(self, buffer, 0x12, name, &on_wire) == 0 &&
-        bounded_put(self, buffer, attributes, 0x1A, 0x20, limit) == 0) {
-        record->failed |= PyUnicode_CompareWithASCIIString(on_wire, "exception") == 0;
+        bounded_put(self, buffer, attributes, 0x1A, 0x20, writing->limit) == 0) {
+        writing->record->failed |= PyUnicode_CompareWithASCIIString(on_wire, "exception") == 0;
         failed = field_end(buffer, field);
     }
 done:
@@ -196,9 +150,10 @@ done:
     return failed;
 }
 
-static int link_put(Encoder *self, Buffer *buffer, PyObject *link, Py_ssize_t limit, SpanRecord *record)
+static int link_put(Encoder *self, PyObject *link, void *with)
 {
-    (void)record;
+    const Writing *writing = with;
+    Buffer *buffer = writing->buffer;
     if (!IS(link, LINK)) {
         return unexpected();
     }
@@ -221,7 +176,7 @@ static int link_put(Encoder *self, Buffer *buffer, PyObject *link, Py_ssize_t li
     }
     Field field = field_begin(buffer, 0x6A, 0);
     buffer->at = put_span_id(put_trace_id(buffer->at, trace_id), 0x12, span_id);
-    if (bounded_put(self, buffer, attributes, 0x22, 0x28, limit) == 0 && room_for(buffer, 5) == 0) {
+    if (bounded_put(self, buffer, attributes, 0x22, 0x28, writing->limit) == 0 && room_for(buffer, 5) == 0) {
         *buffer->at++ = 0x35;
         buffer->at = put_fixed32(buffer->at, is_remote == Py_True ? HAS_IS_REMOTE | IS_REMOTE : HAS_IS_REMOTE);
         failed = field_end(buffer, field);
@@ -233,71 +188,43 @@ done:
 }
 
 /* The events or the links of a span, which are to be in the SDK's own list; how many are dropped after them. */
-static int list_put(Encoder *self, Buffer *buffer, PyObject *list, uint8_t dropped_tag, Py_ssize_t limit,
-                    SpanRecord *record, int (*put)(Encoder *, Buffer *, PyObject *, Py_ssize_t, SpanRecord *))
+static int list_put(Encoder *self, PyObject *list, uint8_t dropped_tag, Visit put, Writing *writing)
 {
     Py_ssize_t dropped;
-    if (!IS(list, BOUNDED_LIST)) {
-        return unexpected();
-    }
-    PyObject *deque = get(self, list, N_DEQUE);
-    if (deque == NULL) {
+    if (list_read(self, list, put, writing) < 0 || count_of(self, list, &dropped) < 0) {
         return -1;
     }
-    Py_ssize_t size = PyObject_Size(deque);
-    int failed = size < 0 ? -1 : 0;
-    if (size > 0) {
-        PyObject *items = PyObject_GetIter(deque), *item;
-        failed = items == NULL ? -1 : 0;
-        while (!failed && (item = PyIter_Next(items)) != NULL) {
-            failed = put(self, buffer, item, limit, record);
-            Py_DECREF(item);
-        }
-        Py_XDECREF(items);
-        if (!failed && PyErr_Occurred()) {
-            failed = -1;
-        }
-    }
-    Py_DECREF(deque);
-    if (failed || count_of(self, list, &dropped) < 0) {
-        return -1;
-    }
-    return count_put(buffer, dropped_tag, dropped);
+    return count_put(writing->buffer, dropped_tag, dropped);
 }
 
 /* The status; returns its code, or -1. */
 static int status_put(Encoder *self, Buffer *buffer, PyObject *status)
 {
-    if (!IS(status, STATUS)) {
-        return unexpected();
-    }
-    PyObject *member = get(self, status, N_CODE), *description = NULL;
-    int code = -1;
-    if (member == NULL || (description = get(self, status, N_DESCRIPTION)) == NULL) {
-        goto done;
+    int code = status_read(self, status);
+    PyObject *description = code < 0 ? NULL : get(self, status, N_DESCRIPTION);
+    if (description == NULL) {
+        return -1;
     }
     Text text = {.size = 0};
     if (description != Py_None &&
         (PyUnicode_CheckExact(description) ? text_of(description, -1, &text) : unexpected()) < 0) {
-        goto done;
-    }
-    code = value_of(self->parts[STATUS_CODES], member);
-    Py_ssize_t size = text_field_size(&text) + (code > 0 ? 2 : 0);
-    if (code < 0 || room_for(buffer, 1 + MAX_VARINT + size) < 0) {
         code = -1;
-        goto done;
     }
-    uint8_t *at = buffer->at;
-    *at++ = 0x7A;
-    at = put_text_field(put_varint(at, (uint64_t)size), 0x12, &text);
-    if (code > 0) {
-        *at++ = 0x18;
-        *at++ = (uint8_t)code;
+    Py_ssize_t size = text_field_size(&text) + (code > 0 ? 2 : 0);
+    if (code >= 0 && room_for(buffer, 1 + MAX_VARINT + size) < 0) {
+        code = -1;
     }
-    buffer->at = at;
-done:
-    Py_XDECREF(member);
-    Py_XDECREF(description);
+    if (code >= 0) {
+        uint8_t *at = buffer->at;
+        *at++ = 0x7A;
+        at = put_text_field(put_varint(at, (uint64_t)size), 0x12, &text);
+        if (code > 0) {
+            *at++ = 0x18;
+            *at++ = (uint8_t)code;
+        }
+        buffer->at = at;
+    }
+    Py_DECREF(description);
     return code;
 }
 
@@ -323,46 +250,35 @@ static PyObject *group_of(Encoder *self, PyObject *resource, PyObject *scope)
     return group;
 }
 
-int span_put(Encoder *self, Buffer *buffer, PyObject *const *read, Py_ssize_t limit, SpanRecord *record)
+/* The span's bytes, in the order of span.py, into the buffer and the rest into the record; -1 with an exception. */
+static int span_put(Encoder *self, Buffer *buffer, const Reading *reading, Py_ssize_t limit, SpanRecord *record)
 {
-    PyObject *context = read[S_CONTEXT], *parent = read[S_PARENT];
-    uint64_t span_id, parent_id = 0, start, end;
-    Number trace_id;
-    unsigned int flags = HAS_IS_REMOTE;
-    int kind = value_of(self->parts[KINDS], read[S_KIND]);
-    if (kind < 0 || !IS(context, SPAN_CONTEXT) || PyTuple_GET_SIZE(context) != CONTEXT_SIZE ||
-        !number_of(PyTuple_GET_ITEM(context, 0), &trace_id) || !uint64_of(PyTuple_GET_ITEM(context, 1), &span_id) ||
-        !PyLong_Check(PyTuple_GET_ITEM(context, 3)) || !uint64_of(read[S_START], &start) ||
-        !uint64_of(read[S_END], &end)) {
-        return unexpected();
+    PyObject *const *read = reading->read;
+    Writing writing = {buffer, limit, record};
+    Head head;
+    if (head_read(self, reading, record, &head) < 0) {
+        return -1;
     }
-    uint8_t *at = put_span_id(put_trace_id(buffer->at, trace_id), 0x12, span_id);
-    if (parent != Py_None) {
-        if (!IS(parent, SPAN_CONTEXT) || PyTuple_GET_SIZE(parent) != CONTEXT_SIZE ||
-            !PyBool_Check(PyTuple_GET_ITEM(parent, 2)) || !uint64_of(PyTuple_GET_ITEM(parent, 1), &parent_id)) {
-            return unexpected();
-        }
-        at = put_span_id(at, 0x22, parent_id);
-        flags |= PyTuple_GET_ITEM(parent, 2) == Py_True ? IS_REMOTE : 0;
-    }
-    buffer->at = at;
+    uint8_t *at = put_span_id(put_trace_id(buffer->at, head.trace_id), 0x12, record->span_id);
+    buffer->at = head.has_parent ? put_span_id(at, 0x22, record->parent_span_id) : at;
     if (name_put(self, buffer, 0x2A, read[S_NAME], &record->name) < 0 || room_for(buffer, 27) < 0) {
         return -1;
     }
     at = buffer->at;
     *at++ = 0x30;
-    *at++ = (uint8_t)(kind + 1);
+    *at++ = (uint8_t)(record->kind + 1);
     *at++ = 0x39;
-    at = put_fixed64(at, start);
+    at = put_fixed64(at, head.start);
     *at++ = 0x41;
-    at = put_fixed64(at, end);
+    at = put_fixed64(at, head.end);
     *at++ = 0x85;
     *at++ = 0x01;
-    buffer->at = put_fixed32(at, flags);
-    if (trace_state_put(self, buffer, PyTuple_GET_ITEM(context, 4), &record->trace_state) < 0 ||
+    buffer->at = put_fixed32(at, record->flags & (HAS_IS_REMOTE | IS_REMOTE));
+    if (trace_state_read(self, head.trace_state, &record->trace_state) < 0 ||
+        (record->trace_state != Py_None && trace_state_put(buffer, record->trace_state) < 0) ||
         bounded_put(self, buffer, read[S_ATTRIBUTES], 0x4A, 0x50, limit) < 0 ||
-        list_put(self, buffer, read[S_EVENTS], 0x60, limit, record, event_put) < 0 ||
-        list_put(self, buffer, read[S_LINKS], 0x70, limit, record, link_put) < 0) {
+        list_put(self, read[S_EVENTS], 0x60, event_put, &writing) < 0 ||
+        list_put(self, read[S_LINKS], 0x70, link_put, &writing) < 0) {
         return -1;
     }
     int status = status_put(self, buffer, read[S_STATUS]);
@@ -373,15 +289,23 @@ int span_put(Encoder *self, Buffer *buffer, PyObject *const *read, Py_ssize_t li
     if ((record->body = PyBytes_FromStringAndSize((const char *)buffer->start, record->length)) == NULL) {
         return -1;
     }
-    record->trace_id = Py_NewRef(PyTuple_GET_ITEM(context, 0));
-    record->priority = Py_NewRef(self->parts[PRIORITY]);
     record->span = Py_NewRef(Py_None);
-    record->span_id = span_id;
-    record->parent_span_id = parent_id;
-    record->duration_ns = end > start && start > 0 ? end - start : 0;
-    record->flags = (unsigned int)(PyLong_AsUnsignedLongMask(PyTuple_GET_ITEM(context, 3)) & 0xFF) | flags;
     record->status = (unsigned char)status;
-    record->kind = (unsigned char)kind;
     record->failed |= status == STATUS_ERROR;
     return 0;
+}
+
+SpanRecord *encode_quickly(Encoder *self, PyObject *span, Reading *reading, Py_ssize_t limit)
+{
+    SpanRecord *record;
+    Buffer buffer;
+    if (reading_extend(self, span, reading, OF_SPAN) < 0 || (record = record_new(self->record_type)) == NULL) {
+        return NULL;
+    }
+    buffer_init(&buffer);
+    if (span_put(self, &buffer, reading, limit, record) < 0) {
+        Py_CLEAR(record);
+    }
+    buffer_free(&buffer);
+    return record;
 }

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import StatusCode
 
 from otel_shed.control.brownout import Brownout
 from otel_shed.control.phase import Action
@@ -35,7 +34,7 @@ Judging = Callable[[ReadableSpan, Book], tuple[Priority, int | None] | None]
 
 
 class Gate:
-    """One for each shedder; its parts are shared by all its pipelines."""
+    """One for each shedder; its parts are shared by all its pipelines. classifier: tells what a span is worth."""
 
     def __init__(
         self,
@@ -51,7 +50,7 @@ class Gate:
         for each span, so that whoever comes by moves on what is due.
         """
         self._brownout = brownout
-        self._classifier = classifier
+        self.classifier = classifier
         self._summary = summary
         self._keep = keep
         self._threshold = threshold
@@ -64,7 +63,7 @@ class Gate:
         """
         priority, fate, brownout = Priority.NORMAL, None, self._brownout
         try:
-            priority = self._classifier.classify(span, attributes_of(span))
+            priority = self.classifier.classify(span, attributes_of(span))
             threshold = self._threshold()
             row = brownout.last_row
             if row.action is Action.EXPORT_ALL:
@@ -77,7 +76,7 @@ class Gate:
         if fate is not None:
             book(fate)
             if brownout.enforcing:
-                self.shed(wrap_span(span))
+                self.shed([wrap_span(span)])
                 return None
         return priority, brownout.row_in_force.attribute_length
 
@@ -89,11 +88,16 @@ class Gate:
         """As ``judge``, where nothing is shed yet."""
         priority = Priority.NORMAL
         try:
-            priority = self._classifier.classify(span, attributes_of(span))
+            priority = self.classifier.classify(span, attributes_of(span))
             self._threshold()
         except Exception as error:  # as in judge
             self._log.warning("judge", "a span could not be judged and goes on: %s: %s", type(error).__name__, error)
         return priority, self._brownout.row_in_force.attribute_length
+
+    def look(self) -> int | None:
+        """See to it that what is due is done; how many characters an attribute's value may have, None for any."""
+        self._threshold()
+        return self._brownout.row_in_force.attribute_length
 
     def _fate(self, span: ReadableSpan, priority: Priority, row: PhaseRow) -> DropReason | Fate | None:
         if row.action is Action.RETAIN_SUMMARY_ONLY:
@@ -102,9 +106,9 @@ class Gate:
             return None if self._keep(span) else DropReason.OVER_BUDGET
         return None if priority >= row.min_priority else DropReason.LOW_PRIORITY
 
-    def shed(self, record: SpanRecord) -> None:
-        """A span that was shed, which its ledger has booked."""
-        self._summary.add(record.name, record.kind, record.status == StatusCode.ERROR.value, record.duration_ns)
+    def shed(self, records: Sequence[SpanRecord]) -> None:
+        """Spans that were shed, which their ledger has booked."""
+        self._summary.add_all(records)
 
 
 def _is_sampled_out(span: ReadableSpan, wanted: ThresholdInForce) -> bool:

@@ -30,7 +30,7 @@ from otel_shed.control.signals.queue import DropRate, HeldBytes, IntakeFill, Ove
 from otel_shed.control.threshold import KEEP_ALL, ThresholdInForce, in_force
 from otel_shed.fork import begin_anew_after_fork
 from otel_shed.log_limit import LogLimit
-from otel_shed.native import allocate_lock, allocate_rlock, thread_id
+from otel_shed.native import allocate_lock, allocate_rlock
 from otel_shed.pipeline.summary import Summary
 from otel_shed.record import Priority
 
@@ -52,7 +52,7 @@ class OverloadControl:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config
-        self._clock = clock
+        self.clock = clock
         self._log = LogLimit(logging.getLogger("otel_shed"), clock=clock)
         self._levels = Levels(enter=config.enter_pressure, leave=config.leave_pressure)
         self._flows: tuple[Flow, ...] = ()
@@ -139,7 +139,7 @@ class OverloadControl:
             budget=RateBudget(
                 queue_capacity=queue_capacity, batch_size=batch_size, min_probability=self.config.min_probability
             ),
-            clock=self._clock,
+            clock=self.clock,
         )
         signals: tuple[PressureSignal, ...] = (
             Throttling(flow.exports, levels=self._levels),
@@ -199,14 +199,14 @@ class OverloadControl:
 
     def threshold(self) -> ThresholdInForce:
         """What a local root that starts now is held against."""
-        now = self._clock()
+        now = self.clock()
         if not self._refreshed <= now < self._due:
             self._refresh(now)
         return self._in_force
 
     def wanted(self) -> ThresholdInForce:
         """What it would be held against if this enforced."""
-        now = self._clock()
+        now = self.clock()
         if not self._refreshed <= now < self._due:
             self._refresh(now)
         return self._wanted
@@ -214,7 +214,7 @@ class OverloadControl:
     def look(self, now: float) -> float | None:
         """A worker's turn: move things on; seconds after which it should look again, None if it need not."""
         if self.meter is not None:
-            self.meter.worker_turned(thread_id())
+            self.meter.worker_turned()
         self._refresh(now)
         return self.brownout.next_look(now)
 
@@ -232,7 +232,7 @@ class OverloadControl:
     def snapshot(self) -> BrownoutSnapshot:
         """The phase and why."""
         self.wanted()
-        return self.brownout.snapshot(self._clock())
+        return self.brownout.snapshot(self.clock())
 
     def _refresh(self, now: float) -> None:
         refreshing = self._refreshing  # another one, if this thread forks in the middle

@@ -78,6 +78,11 @@ class Classifier:
         self._log = LogLimit(_logger, clock=clock)
         self._known: dict[tuple[str, int], Priority | None] = {}
 
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The attributes that say a priority, where but for them only the status does; None where more does."""
+        return None if self._rules or self._choose is not None else self._attributes
+
     def classify(self, span: ReadableSpan, attributes: Mapping[str, Any] | None = None) -> Priority:
         """The priority of a span that has ended.
 

@@ -12,12 +12,12 @@ from typing import Any
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util import BoundedList
-from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, TraceState
+from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 from opentelemetry.trace.status import Status
 
 from otel_shed.compiled import extension
 from otel_shed.otlp.attributes import key_bytes
-from otel_shed.otlp.encode import encode_public
+from otel_shed.otlp.encode import encode_public, wrap_span
 from otel_shed.otlp.groups import group_of
 from otel_shed.otlp.slots import attributes_in_slots
 from otel_shed.otlp.span import name_on_wire
@@ -26,10 +26,10 @@ from otel_shed.otlp.values import any_value
 from otel_shed.record import Priority, SpanRecord
 
 
-def compiled_encoder(careful: Any = encode_public) -> Any:
-    """An encoder, its methods ``encode`` and ``attributes``, or None without the compiled parts.
+def compiled_encoder(careful: Any = encode_public, careful_wrap: Any = wrap_span) -> Any:
+    """An encoder, its methods ``encode``, ``wrap`` and ``attributes``, or None without the compiled parts.
 
-    ``careful``: the encoder for what this one does not take.
+    ``careful``: the encoder for what this one does not take; ``careful_wrap``: the same for ``wrap``.
     """
     # Where the plain record is used, because the compiled one is of another version, so is the plain encoder.
     if extension is None or extension.SpanRecord is not SpanRecord:
@@ -37,6 +37,7 @@ def compiled_encoder(careful: Any = encode_public) -> Any:
     return extension.Encoder(
         readable_span=ReadableSpan,
         span_context=SpanContext,
+        trace_flags=TraceFlags,
         trace_state=TraceState,
         status=Status,
         bounded_attributes=BoundedAttributes,
@@ -47,6 +48,7 @@ def compiled_encoder(careful: Any = encode_public) -> Any:
         status_codes=tuple(StatusCode(value) for value in range(len(StatusCode))),
         priority=Priority.NORMAL,
         careful=careful,
+        wrap=careful_wrap,
         group=group_of,
         name=name_on_wire,
         key=key_bytes,
@@ -56,7 +58,8 @@ def compiled_encoder(careful: Any = encode_public) -> Any:
     )
 
 
-_encoder = compiled_encoder()
+encoder = compiled_encoder()
 # None without the compiled parts: built-in methods, so that a call costs nothing more.
-encode_compiled: Any = _encoder and _encoder.encode
-attributes_compiled: Any = _encoder and _encoder.attributes
+encode_compiled: Any = encoder and encoder.encode
+wrap_compiled: Any = encoder and encoder.wrap
+attributes_compiled: Any = encoder and encoder.attributes

@@ -40,8 +40,17 @@ class Batches:
         return self.ready_bytes + self.taken_bytes
 
     @property
+    def holds_undecided(self) -> bool:
+        return False
+
+    @property
     def fill(self) -> float:
         return len(self._batches) / self.capacity
+
+    def add_all(self, batches: Sequence[Sequence[SpanRecord]], now: float) -> None:
+        """Queue batches."""
+        for batch in batches:
+            self.add(batch, now)
 
     def add(self, records: Sequence[SpanRecord], now: float) -> None:
         """Queue a batch."""
@@ -50,8 +59,7 @@ class Batches:
         self.ready_spans += len(records)
         self.ready_bytes += _length(records)
         while self._batches and (len(self._batches) > self.capacity or self.held_bytes > self._max_bytes):
-            for record in self._pop():
-                self._shed(record, DropReason.QUEUE_FULL)
+            self._shed(self._pop(), DropReason.QUEUE_FULL)
 
     def take(self, most: int, most_bytes: int) -> Batch:
         """The oldest batch, whole, whatever its size."""

@@ -31,7 +31,7 @@ class Decided:
         """Forget everything."""
         self._young: dict[int, Decision] = {}
         self._old: dict[int, Decision] = {}
-        self._turns_at = -math.inf
+        self._turned_at = -math.inf
         self._young_binds = self._old_binds = False
 
     @property
@@ -64,8 +64,8 @@ class Decided:
 
     def look(self, now: float) -> None:
         """Forget what is old."""
-        if now >= self._turns_at or now < self._turns_at - self._lifetime:
-            self._turns_at = now + self._lifetime
+        if now >= self._turned_at + self._lifetime or now < self._turned_at:
+            self._turned_at = now
             self._turn()
 
     def _turn(self) -> None:

@@ -2,9 +2,11 @@
 
 Application threads offer, the worker takes. The rule: each move of a span and its count are one step in the ledger.
 
-So that application threads do not queue up for the ledger, they drop their records into an inbox, which needs no lock,
-and whoever is in the ledger sweeps it before it is gone (flat combining: Hendler, Incze, Shavit, Tzafrir, 2010). It is
-the same for a signal handler or a finalizer that ends a span in the middle of a step: it leaves the record and goes.
+Application threads leave their records in an inbox, which needs no lock, and go. The worker sweeps it into the store;
+while it is in a call, the sweeper does (sweeper.py). So what holding and deciding costs is not paid in Span.end(), and
+a signal handler or a finalizer that ends a span in the middle of a step leaves its record just so. ``look_at`` is the
+number of entries at which somebody is to be told: 1 when the worker is idle, so that it needs no timer. Whoever brings
+more than the inbox has room for sweeps some of it.
 
 ``wake_at`` is the number of ready spans at which the worker wants to be woken, and ``looks_at`` the time at which it
 looks by itself: what is due before wakes it too. The worker writes both in the ledger, after looking at the store, so a
@@ -26,97 +28,141 @@ from otel_shed.record import SpanRecord
 
 NEVER = sys.maxsize
 
-# How many records, and how large, may wait for a sweeper that has lost the interpreter in the middle; whoever brings
-# more waits for it. So the bounds are exceeded, for some milliseconds and at the very most, by 512 spans and 8 MiB.
+# What may wait to be swept, beside what is held, is as many spans and, of a store of 32 MiB, 4 MiB: a larger span is
+# swept at once. Half of it is worth a wake-up; where spans are decided on, which takes ten times as long, an eighth: so
+# nobody has the interpreter for more than some tenths of a millisecond, and there is room for what comes meanwhile.
 INBOX_ROOM = 512
-INBOX_LARGEST = 16_384
+INBOX_SHARE = 1 / 8
+# By each who comes when there is no room: more than it brings.
+_HELPED = 4
 
 
 class Intake:
-    """The inbox before a store."""
+    """The inbox before a store. few: so many spans that are worth a wake-up where they are decided on."""
 
     def __init__(
         self,
         *,
         ledger: Ledger,
         store: Callable[[Shed], Store],
+        max_bytes: int,
         clock: Callable[[], float],
-        shed: Callable[[SpanRecord], None] | None = None,
+        shed: Callable[[Sequence[SpanRecord]], None] | None = None,
         wake: Callable[[], None] | None = None,
+        stand_in: Callable[[], None] | None = None,
     ) -> None:
-        """``store`` makes the store, given whom it has to tell of records that it lets go of. ``clock``: seconds.
+        """``store`` makes the store, given whom it has to tell of records that it lets go of. ``max_bytes``: of the
+        store. ``clock``: seconds.
 
-        ``shed`` is told of each of these too, in the ledger: it must not wait. ``wake``: the worker.
+        ``shed`` is told of each of these too, in the ledger: it must not wait. ``wake``: the worker; ``stand_in``: who
+        sweeps while that is in a call.
         """
         self._ledger = ledger
         self.store = store(self._let_go)
         self._clock = clock
         self._shed = shed
         self._wake = wake
+        self._stand_in = stand_in
         self.closed = False
+        self._room = max(1, min(INBOX_ROOM, self.store.capacity))
+        self._most_gathered = max(1, self._room // 2)
+        self.few = max(1, self._room // 8)
+        self.largest = int(INBOX_SHARE * max_bytes / self._room)
         # Records, batches of them, and what is booked without being held: a fate and how many spans.
-        self._inbox: deque[Any] = deque()
+        self.inbox: deque[Any] = deque()
         self._forget()
-        ledger.left = self.look_again
 
     def _forget(self) -> None:
-        self._inbox.clear()
+        self.inbox.clear()
         self.admitted = 0
+        self.look_at = self._looks_from = 1
         self.wake_at = 1
         self.wake_at_bytes = NEVER
         self.looks_at = math.inf
+        self._is_worker_away = False
 
     # -- application threads -------------------------------------------------------------------------------------
 
     def offer(self, record: SpanRecord) -> None:
         """Take in a span that has ended."""
-        self._inbox.append(record)
-        self.look_again(patient=record.length <= INBOX_LARGEST)
+        self.inbox.append(record)
+        if record.length > self.largest:
+            self.settle_inbox()
+        elif len(self.inbox) >= self.look_at:
+            self.tell()
 
     def offer_batch(self, records: Sequence[SpanRecord]) -> None:
         """Take in a batch, for a store of batches."""
-        self._inbox.append(list(records))
-        self.look_again(patient=False)
+        self.inbox.append(list(records))
+        self.settle_inbox()
 
     def book(self, fate: Fate | DropReason, count: int = 1) -> None:
         """Count spans that ended and are not held."""
-        self._inbox.append((fate, count))
-        self.look_again()
+        self.inbox.append((fate, count))
+        if len(self.inbox) >= self.look_at:
+            self.tell()
 
-    def look_again(self, patient: bool = True) -> None:
-        """Sweep the inbox, unless somebody is in the ledger who will look again; wake the worker if it wants to be.
-
-        Not ``patient``: wait for whoever is in the ledger.
-        """
-        inbox, lock, wake = self._inbox, self._ledger.lock, False
-        while inbox and not lock._is_owned():
-            if not lock.acquire(False):
-                if patient and len(inbox) <= INBOX_ROOM:
-                    break
-                lock.acquire()
+    def tell(self) -> None:
+        """There is something in the inbox that somebody is to be told of; see ``look_at``."""
+        if self.closed:
+            self.settle_inbox()
+            return
+        waiting, lock = len(self.inbox), self._ledger.lock
+        if self.look_at <= self._room:
+            self.look_at = self._room + 1
+            (self._call_stand_in if self._is_worker_away else self._call_worker)()
+        # Behind a whole second inbox the lock is waited for: whoever has it has lost the interpreter in the middle.
+        if waiting > self._room and not lock._is_owned() and lock.acquire(waiting > 2 * self._room):
             try:
-                wake = self._sweep() or wake
+                wake = self._sweep(_HELPED)
             finally:
                 lock.release()
-        if wake and self._wake is not None:
+            if wake:
+                self._call_worker()
+
+    def _call_worker(self) -> None:
+        if self._wake is not None:
             self._wake()
 
-    def _sweep(self) -> bool:
-        ledger, inbox, store = self._ledger, self._inbox, self.store
-        now = self._clock()
-        while inbox:
-            entry = inbox.popleft()
+    def _call_stand_in(self) -> None:
+        if self._stand_in is not None:
+            self._stand_in()
+
+    # -- whoever sweeps ------------------------------------------------------------------------------------------
+
+    def settle_inbox(self, *, wakes: bool = True) -> bool:
+        """Sweep what has been offered up to now, unless this thread is interrupted in the middle of just that.
+
+        Whether there was anything. ``wakes`` the worker if it wants to be.
+        """
+        swept = wake = False
+        if self._ledger.is_held_here:
+            return False
+        with self._ledger:
+            while self.inbox:
+                swept = True
+                wake = self._sweep(NEVER) or wake
+                self.look_at = self._looks_from
+        if wake and wakes:
+            self._call_worker()
+        return swept
+
+    def _sweep(self, most: int) -> bool:
+        """Move up to so many entries to the store, in the ledger; whether the worker wants to be woken."""
+        ledger, inbox, store = self._ledger, self.inbox, self.store
+        entries = [inbox.popleft() for _ in range(min(most, len(inbox)))]
+        for entry in entries:
             if type(entry) is tuple:
                 ledger.book(*entry)
-                continue
-            count = len(entry) if type(entry) is list else 1
-            ledger.ended += count
-            if self.closed:
-                ledger.dropped[DropReason.ALREADY_SHUTDOWN] += count
-                continue
-            self.admitted += count
-            ledger.queued += count
-            store.add(entry, now)
+        entries = [entry for entry in entries if type(entry) is not tuple]
+        count = sum([len(entry) if type(entry) is list else 1 for entry in entries])
+        ledger.ended += count
+        if self.closed:
+            ledger.dropped[DropReason.ALREADY_SHUTDOWN] += count
+            return False
+        self.admitted += count
+        ledger.queued += count
+        store.add_all(entries, self._clock())
         if store.ready_spans >= self.wake_at or store.ready_bytes >= self.wake_at_bytes:
             self.wake_at = self.wake_at_bytes = NEVER
             return True
@@ -125,12 +171,28 @@ class Intake:
             return True
         return False
 
-    def _let_go(self, record: SpanRecord, fate: DropReason | Fate) -> None:
-        self._ledger.let_go(fate)
+    def _let_go(self, records: Sequence[SpanRecord], fate: DropReason | Fate) -> None:
+        self._ledger.let_go(fate, len(records))
         if self._shed is not None:
-            self._shed(record)
+            self._shed(records)
 
     # -- the worker ----------------------------------------------------------------------------------------------
+
+    def goes(self) -> None:
+        """In the ledger: the worker is about to be in a call. Nobody needs to wake it: it looks before it waits."""
+        self.wake_at = self.wake_at_bytes = NEVER
+        self.looks_at = -math.inf
+        self._is_worker_away = True
+        self.look_at = self._looks_from = self.few
+
+    def waits(self, *, for_spans: int, for_bytes: int, until: float, gather: int) -> None:
+        """In the ledger: the worker waits for so much to be ready, or ``until`` it looks by itself.
+
+        ``gather``: so many spans may be in the inbox before it is woken for them.
+        """
+        self.wake_at, self.wake_at_bytes, self.looks_at = for_spans, for_bytes, until
+        self._is_worker_away = False
+        self.look_at = self._looks_from = max(1, min(gather, self._most_gathered))
 
     def take(self, most: int, most_bytes: int = NEVER) -> Batch:
         """Move up to ``most`` records to the worker; their bytes stay counted until ``release``.
@@ -158,10 +220,6 @@ class Intake:
 
     # -- either --------------------------------------------------------------------------------------------------
 
-    def settle_inbox(self) -> None:
-        """Count what has been offered up to now."""
-        self.look_again(patient=False)
-
     def mark(self) -> int:
         """A barrier behind everything that has been offered up to now; to be called in the ledger."""
         return self.store.mark(self._clock())
@@ -174,6 +232,13 @@ class Intake:
             if first:
                 self.mark()
         return first
+
+    @property
+    def waiting_spans(self) -> int:
+        """How many wait in the inbox, as near as can be told without the ledger."""
+        return sum(
+            [1 if type(entry) is not list else len(entry) for entry in [*self.inbox] if type(entry) is not tuple]
+        )
 
     def clear(self) -> None:
         """Let go of what is not taken; the caller has booked it."""

@@ -7,7 +7,6 @@ that sweeps the intake's inbox, and the worker. The rule: nobody holds the lock 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from types import TracebackType
@@ -45,12 +44,10 @@ class Account:
 class Ledger:
     """The counts of one pipeline: enter it (``with ledger:``) to read or change them, or take ``account()``.
 
-    ``left`` is called whenever a thread has left it: others may have put something into the intake's inbox meanwhile,
-    and gone on, and so may a signal handler or a finalizer on the same thread, which must find the counts as they are.
+    A signal handler or a finalizer may come in between on the same thread: it leaves its span in the intake's inbox.
     """
 
     def __init__(self) -> None:
-        self.left: Callable[[], None] = _nothing
         self.restart()
 
     def restart(self) -> None:
@@ -77,7 +74,6 @@ class Ledger:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.lock.release()
-        self.left()
 
     @property
     def is_held_here(self) -> bool:
@@ -97,13 +93,13 @@ class Ledger:
             return
         self.ended += count
 
-    def let_go(self, fate: Fate | DropReason) -> None:
-        """A span that was queued goes no further; to be called with the ledger entered."""
-        self.queued -= 1
+    def let_go(self, fate: Fate | DropReason, count: int) -> None:
+        """Spans that were queued go no further; to be called with the ledger entered."""
+        self.queued -= count
         if isinstance(fate, DropReason):
-            self.dropped[fate] += 1
+            self.dropped[fate] += count
         else:
-            self.summarized += 1
+            self.summarized += count
 
     def settle(self, count: int, outcome: Outcome) -> None:
         """Book what became of ``count`` spans in flight.
@@ -153,7 +149,3 @@ class Ledger:
                 exports_succeeded=self.exports_succeeded,
                 would_have_shed=self.would_have_shed,
             )
-
-
-def _nothing() -> None:
-    """Until an intake has something to look for."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -22,6 +22,7 @@ from otel_shed.pipeline.intake import Intake
 from otel_shed.pipeline.ledger import Account, Ledger
 from otel_shed.pipeline.sender import Sender
 from otel_shed.pipeline.store import Shed, Store
+from otel_shed.pipeline.sweeper import Sweeper
 from otel_shed.pipeline.worker import Worker
 from otel_shed.record import Priority, SpanRecord
 
@@ -46,15 +47,27 @@ class Pipeline:
         interval: float,
         shutdown_grace: float,
         clock: Callable[[], float],
-        shed: Callable[[SpanRecord], None] | None = None,
+        shed: Callable[[Sequence[SpanRecord]], None] | None = None,
         look: Callable[[float], float | None] | None = None,
+        measured: Callable[[], None] | None = None,
     ) -> None:
         """``linger``, ``interval`` and ``shutdown_grace`` in seconds.
 
-        ``store`` and ``shed``: see Intake. ``look`` is called at each turn of the worker (see Worker).
+        ``store`` and ``shed``: see Intake. ``look`` is called at each turn of the worker (see Worker),
+        ``measured`` at each of its stand-in's.
         """
         self.ledger = Ledger()
-        self.intake = Intake(ledger=self.ledger, store=store, clock=clock, shed=shed, wake=self._wake)
+        self._sweeper = Sweeper(self._sweep)
+        self._measured = measured
+        self.intake = Intake(
+            ledger=self.ledger,
+            store=store,
+            max_bytes=max_held_bytes,
+            clock=clock,
+            shed=shed,
+            wake=self._wake,
+            stand_in=self._sweeper.call,
+        )
         self._takes_batches = isinstance(self.intake.store, Batches)
         self.sender = sender
         self.resource: Resource | None = None  # of the first span
@@ -82,7 +95,6 @@ class Pipeline:
         self._starting = allocate_rlock()
         self._is_starting = False
         self._shut_down = Signal()
-        self._exporter_closed = False
         self.shutdown_was_lossy = False
 
     # -- spans ---------------------------------------------------------------------------------------------------
@@ -117,9 +129,7 @@ class Pipeline:
             return None
         if record.length > self._max_held_bytes or not self.sender.fits(record):
             self.intake.book(DropReason.TOO_LARGE)
-            self._log.warning(
-                "too_large", "span %r of %d bytes is too large and was dropped", record.name, record.length
-            )
+            self._log.warning("too_large", "span %r of %d bytes is too large: dropped", record.name, record.length)
             return None
         return record
 
@@ -132,7 +142,7 @@ class Pipeline:
         try:
             self._ensure_worker()
         except Exception as error:  # the span is queued and counted: the next one tries again
-            self.intake.wake_at = 1
+            self.intake.wake_at = self.intake.look_at = 1
             self._log.warning("thread", "the worker could not be started: %r", error)
         self._worker.wake()
 
@@ -148,12 +158,18 @@ class Pipeline:
             try:
                 self.worker_thread = start_thread(name="otel-shed-worker", target=self._run)
             except RuntimeError:  # the interpreter is shutting down, or there are no threads left
-                self.intake.wake_at = 1
+                self.intake.wake_at = self.intake.look_at = 1
                 return False
             finally:
                 self._is_starting = False
             lifecycle.flush_at_end_of_child(self)
             return True
+
+    def _sweep(self) -> None:
+        # Like _run: whoever holds the thread's target holds the pipeline.
+        self.intake.settle_inbox()
+        if self._measured is not None:
+            self._measured()
 
     def _run(self) -> None:
         # A method of ours, so that a pipeline that its owner forgot lives for as long as its worker does.
@@ -194,6 +210,7 @@ class Pipeline:
         # Read after giving up: until then a batch may still have come to its end.
         left = self.account().dropped.get(DropReason.SHUTDOWN, 0)
         self._close_exporter(deadline)
+        self._sweeper.end()
         self.shutdown_was_lossy = self.ledger.lost_in_export() > lost_before
         self._shut_down.set()
         if left:
@@ -250,12 +267,13 @@ class Pipeline:
 
     def after_fork_in_child(self) -> None:
         """Begin anew: locks, thread and sockets are the parent's, and so are the spans that it held."""
-        with_parent = self.ledger.queued + self.ledger.in_flight
+        with_parent = self.ledger.queued + self.ledger.in_flight + self.intake.waiting_spans
         self.ledger.restart()
         # Before anything is counted: the parent's inbox would be swept, into a store that one of its threads was in.
         self.intake.restart()
         self.intake.book(DropReason.FORK, with_parent)
         self._worker.restart()
+        self._sweeper.restart()
         self.sender.after_fork_in_child()
         self._prepare()
         if self.intake.closed:  # the parent has shut it down, or was at it: there is nothing here to wait for

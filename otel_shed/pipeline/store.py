@@ -6,7 +6,7 @@ rule: a store tells of each record that it lets go of, and books nothing itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -32,8 +32,8 @@ class Batch:
     length: int = 0
 
 
-# Told of a record that is let go of, and of why; it books it, and must not wait or raise.
-Shed = Callable[[SpanRecord, DropReason | Fate], None]
+# Told of records that are let go of, and of why; it books them, and must not wait or raise.
+Shed = Callable[[Sequence[SpanRecord], DropReason | Fate], None]
 
 
 class Store(Protocol):
@@ -55,8 +55,12 @@ class Store(Protocol):
     def fill(self) -> float:
         """How full the queue that is ready is, 0..1."""
 
-    def add(self, entry: Any, now: float) -> None:
-        """Hold a record, or a batch of them; ``now`` in seconds."""
+    @property
+    def holds_undecided(self) -> bool:
+        """Whether spans are held that are not ready."""
+
+    def add_all(self, entries: Sequence[Any], now: float) -> None:
+        """Hold these records, or batches of them; ``now`` in seconds."""
 
     def take(self, most: int, most_bytes: int) -> Batch:
         """Up to ``most`` records, and no more once they are of ``most_bytes``; their bytes count until ``release``."""

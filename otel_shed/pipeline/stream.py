@@ -7,7 +7,7 @@ of admission, so neither to take nor to drop looks at more than it moves.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from otel_shed.record import Priority, SpanRecord
 
@@ -36,6 +36,17 @@ class Stream:
         self._queues[record.priority].append(record)
         self.spans += 1
         self.length += record.length
+
+    def extend(self, records: Sequence[SpanRecord]) -> None:
+        """Queue these, in their order."""
+        queues, order = self._queues, self.admitted
+        for record in records:
+            record.order = order
+            order += 1
+            queues[record.priority].append(record)
+        self.admitted = order
+        self.spans += len(records)
+        self.length += sum([record.length for record in records])
 
     def drop(self) -> SpanRecord:
         """Let go of the oldest of the lowest priority; there must be one."""

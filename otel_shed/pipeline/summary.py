@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_shed.native import allocate_rlock
+from otel_shed.record import SpanRecord
 
 MAX_ROWS: Final = 1000
 OTHER: Final = "other"
@@ -32,6 +33,7 @@ _LOWEST: Final = 10 * _PER_DOUBLING - 1
 _SHORTEST: Final = 1 << 10
 _LONGEST: Final = 1 << 55
 
+_ERROR: Final = StatusCode.ERROR.value
 _KINDS: Final[Mapping[int, str]] = {kind.value: kind.name.lower() for kind in SpanKind}
 
 
@@ -98,13 +100,18 @@ class Summary:
         """Begin anew with a new lock: in a forked child the old one may be held by a thread that is gone."""
         self._lock = allocate_rlock()
         self._adding = False
-        self._inbox: deque[tuple[str, int, bool, int]] = deque()
+        self._inbox: deque[Iterable[tuple[str, int, bool, int]]] = deque()
         self._rows: dict[tuple[str, int], _Row] = {}
         self._other = _Row()
 
     def add(self, name: str, kind: int, failed: bool, duration_ns: int) -> None:
         """Count one span. kind: the value of its SpanKind. failed: whether its status is ERROR."""
-        self._inbox.append((name, kind, failed, duration_ns))
+        self._inbox.append([(name, kind, failed, duration_ns)])
+        self._settle()
+
+    def add_all(self, records: Sequence[SpanRecord]) -> None:
+        """Count the spans of these records."""
+        self._inbox.append([(each.name, each.kind, each.status == _ERROR, each.duration_ns) for each in records])
         self._settle()
 
     def _settle(self, wait: bool = False) -> None:
@@ -117,7 +124,8 @@ class Summary:
                 self._adding = True
                 try:
                     while inbox:
-                        self._add(*inbox.popleft())
+                        for span in inbox.popleft():
+                            self._add(*span)
                 finally:
                     self._adding = False
             finally:

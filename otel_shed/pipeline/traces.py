@@ -1,18 +1,19 @@
 """The local traces that are held until they can be decided on whole, and what becomes of their spans.
 
-Called in the ledger: ``add`` by whoever sweeps the intake's inbox, the rest by the worker. There are two ways through.
-While traces are held, their spans wait until the local root has ended, or the trace timeout is over, or room is needed;
-then the policy decides, once, for all of them and for all that still comes. While they are not, spans go out as they
-come, and all that is kept in mind are the traces that have begun to. The rules that must stay true: nothing in here
-waits or raises, and a span costs the same however many are held; of each trace, for as long as it is remembered, all
-goes out or nothing; what is held is bounded in spans and bytes, and ``shed`` is told of each span that is let go of.
+Called in the ledger: ``add_all`` by whoever sweeps the intake's inbox, the rest by the worker. There are two ways
+through. While traces are held, their spans wait until the local root has ended, or the trace timeout is over, or room
+is needed; then the policy decides, once, for all that has come and will. While they are not, spans go out as they come,
+and all that is kept in mind are the traces that have begun to. The rules that must stay true: nothing in here waits or
+raises, and a span costs the same however many are held; of each trace, for as long as it is remembered, all goes out or
+nothing; what is held is bounded, and ``shed`` is told of each span that is let go of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from otel_shed.outcome import DropReason
+from otel_shed.pipeline.bounds import Bounds
 from otel_shed.pipeline.decided import SENT, Decided
 from otel_shed.pipeline.held import Decision, HeldTrace
 from otel_shed.pipeline.judge import Judge
@@ -39,9 +40,8 @@ _SHED = {reason: Decision(reason) for reason in (*DropReason, Fate.SUMMARIZED)}
 class Traces:
     """Holds, decides and hands over.
 
-    capacity: of what waits for the worker, in spans; more only where one trace alone has more. held_spans,
-    held_bytes: of all that was added and neither shed nor released. taken_spans, taken_bytes: of what the worker has.
-    is_holding: whether new traces are held. judge: asks the policy.
+    capacity: of what waits for the worker, in spans; more only where one trace alone has more. bounds: of all that is
+    held. is_holding: whether new traces are held. judge: asks the policy.
     """
 
     def __init__(
@@ -56,17 +56,15 @@ class Traces:
         trace_timeout: float,
         stale: float = STALE_SECONDS,
     ) -> None:
-        """``shed`` is told of each span that is let go of. ``holds``: whether new traces are to be held; asked for each
-        span. ``capacity``: spans that may wait for the worker.
-        ``max_spans``, ``max_bytes``: of all that is held. ``trace_timeout``: seconds after its first span at which a
-        trace is decided at the latest. ``stale``: seconds after which what waits to go out is a backlog.
+        """``shed`` is told of each span that is let go of. ``holds``: whether new traces are to be held. ``max_spans``,
+        ``max_bytes``: of all that is held. ``trace_timeout``: seconds after its first span at which a trace is decided
+        at the latest. ``stale``: as of Ready.
         """
         self.judge = Judge(policy)
         self._tell = shed
         self._holds = holds
         self.capacity = capacity
-        self._max_spans = max_spans
-        self._max_bytes = max_bytes
+        self.bounds = Bounds(max_spans=max_spans, max_length=max_bytes)
         self._undecided = Undecided(timeout=trace_timeout)
         self._ready = Ready(stale=stale)
         self._decided = Decided(lifetime=trace_timeout)
@@ -76,10 +74,14 @@ class Traces:
     def restart(self) -> None:
         """Begin anew: in a forked child, what is held is the parent's. Whether traces are held stays."""
         self.judge.restart()
+        self.bounds.restart()
+        self._forget()
+
+    def _forget(self) -> None:
         self._undecided.restart()
         self._ready.restart()
         self._decided.restart()
-        self.held_spans = self.held_bytes = self.taken_spans = self.taken_bytes = self._kept = 0
+        self._kept = 0
         # The fast way through: nothing is held, and no span has to follow a decision.
         self._is_streaming = not self.is_holding
 
@@ -92,32 +94,42 @@ class Traces:
         return self._ready.length
 
     @property
+    def held_bytes(self) -> int:
+        return self.bounds.length
+
+    @property
+    def holds_undecided(self) -> bool:
+        return bool(self._undecided.traces)
+
+    @property
     def fill(self) -> float:
-        """How much of what may wait for the worker does, 0..1.
+        # While traces are held the policy empties the queue: only what nears all that may be held is worse.
+        fill = self._ready.spans / self.capacity
+        if self.is_holding:
+            fill = max(min(fill, MOST_WHILE_HOLDING), self._ready.spans / self.bounds.max_spans)
+        return min(1.0, fill)
 
-        While traces are held the policy sees to it that it becomes less: only what nears all that may be held is worse.
-        """
-        ready = self._ready.spans
-        fill = ready / self.capacity
-        return min(1.0, max(min(fill, MOST_WHILE_HOLDING), ready / self._max_spans) if self.is_holding else fill)
-
-    def add(self, record: SpanRecord, now: float) -> None:
-        """A span has ended; ``now`` in seconds of the shedder's clock."""
+    def add_all(self, records: Sequence[SpanRecord], now: float) -> None:
+        """Spans have ended; ``now`` in seconds of the shedder's clock."""
         if self._holds() is not self.is_holding:
             self.hold(not self.is_holding, now)
-        self._count(1, record.length)
         if self._is_streaming:
-            self._ready.add(record)
-        else:
+            self.bounds.add(len(records), sum([record.length for record in records]))
+            self._ready.stream.extend(records)
+            self._bound(now)
+            return
+        for record in records:
+            self.bounds.add(1, record.length)
             self._place(record, now)
-            while now >= self._undecided.expires and (trace := self._undecided.expired(now)) is not None:
-                self._decide(trace, now)
-        is_full = self.held_spans > self._max_spans or self.held_bytes > self._max_bytes
-        if not self.is_holding:
-            while self._ready.stream.spans > self.capacity or (is_full and self._ready.stream.spans):
-                self._let_go(self._ready.drop(), DropReason.QUEUE_FULL)
-                is_full = self.held_spans > self._max_spans or self.held_bytes > self._max_bytes
-        if is_full or self._ready.traces_spans > self.capacity:
+            self._bound(now)
+        self.look(now)
+
+    def _bound(self, now: float) -> None:
+        """Bring what is held within the bounds."""
+        stream = self._ready.stream
+        while not self.is_holding and (stream.spans > self.capacity or (stream.spans and self.bounds.are_exceeded)):
+            self._let_go([self._ready.drop()], DropReason.QUEUE_FULL)
+        if self.bounds.are_exceeded or self._ready.traces_spans > self.capacity:
             self._make_room(now)
 
     def _place(self, record: SpanRecord, now: float) -> None:
@@ -133,15 +145,15 @@ class Traces:
                 return
             trace = self._undecided.begin(record, now)
         self._undecided.add(trace, record)
-        if trace.root_ns is not None or self._takes_more_than(LARGEST_SHARE, len(trace.records), trace.length):
+        if trace.root_ns is not None or self.bounds.are_less_than(LARGEST_SHARE, len(trace.records), trace.length):
             self._decide(trace, now)
 
     def _follow(self, record: SpanRecord, decision: Decision, kept: HeldTrace | None) -> None:
         """What became of its trace becomes of a late span."""
         if decision.reason is not None:
-            self._let_go(record, decision.reason)
+            self._let_go([record], decision.reason)
         elif decision.kin is not None and decision.kin.leaves_out(record):
-            self._let_go(record, DropReason.LOW_PRIORITY)
+            self._let_go([record], DropReason.LOW_PRIORITY)
         else:
             self._kept += decision is not SENT
             if kept is not None:
@@ -161,9 +173,7 @@ class Traces:
         if verdict.min_priority > Priority.LOW:
             decision.kin = Kin(verdict.min_priority)
             trace.records, left_out = decision.kin.part(trace.records)
-            for record in left_out:
-                trace.length -= record.length
-                self._let_go(record, DropReason.LOW_PRIORITY)
+            trace.length -= self._let_go(left_out, DropReason.LOW_PRIORITY)
         if trace.records:
             self._kept += len(trace.records)
             trace.rank = max(trace.rank, verdict.rank)
@@ -173,43 +183,39 @@ class Traces:
 
     def _shed(self, trace: HeldTrace, reason: DropReason | Fate) -> None:
         self._decided.remember(trace.trace_id, _SHED[reason])
-        for record in trace.records:
-            self._let_go(record, reason)
+        self._let_go(trace.records, reason)
 
-    def _let_go(self, record: SpanRecord, reason: DropReason | Fate) -> None:
-        self._count(-1, -record.length)
-        self._tell(record, reason)
+    def _let_go(self, records: Sequence[SpanRecord], reason: DropReason | Fate) -> int:
+        length = sum([record.length for record in records])
+        self.bounds.add(-len(records), -length)
+        if records:
+            self._tell(records, reason)
+        return length
 
     def _make_room(self, now: float) -> None:
         """Decide before the time, or let go of what was kept, until what is held is within the bounds."""
         ready = self._ready
         while ready.traces_spans > self.capacity and len(ready.traces) > 1:
             self._sweep_ready()
-        while self._takes_more_than(1.0, self.held_spans, self.held_bytes):
+        while self.bounds.are_exceeded:
             undecided, kept = self._undecided.ranked.lowest, ready.ranked.lowest
-            much_is_kept = self._takes_more_than(READY_SHARE, ready.spans, ready.length)
+            much_is_kept = self.bounds.are_less_than(READY_SHARE, ready.spans, ready.length)
             if undecided is not None and (kept is None or undecided < kept or (undecided == kept and not much_is_kept)):
                 self._sweep(undecided, now)
             elif not ready.spans:  # the rest is in the worker's hands
                 return
             elif kept is None or ready.stream.spans > ready.traces_spans:
-                self._cut()
+                # Some traces that have begun to go out, and what still comes of them: of these, not of all.
+                for record in ready.cut():
+                    self._decided.remember(record.trace_id, _SHED[DropReason.QUEUE_FULL])
+                    self._let_go([record], DropReason.QUEUE_FULL)
             else:
                 self._sweep_ready()
-
-    def _cut(self) -> None:
-        """Let go of some traces that have begun to go out, and of what still comes of them: of these, not of all."""
-        for record in self._ready.cut():
-            self._decided.remember(record.trace_id, _SHED[DropReason.QUEUE_FULL])
-            self._let_go(record, DropReason.QUEUE_FULL)
 
     def _sweep_ready(self) -> None:
         """Let go of those that wait to go out whole and stand lowest; there must be some."""
         for trace in self._ready.sweep(self._ready.ranked.lowest or Priority.LOW):
             self._shed(trace, DropReason.OVER_BUDGET)
-
-    def _takes_more_than(self, share: float, spans: int, length: int) -> bool:
-        return spans > share * self._max_spans or length > share * self._max_bytes
 
     def _sweep(self, rank: Priority, now: float) -> None:
         """Decide on the undecided traces of ``rank`` that stand lowest; only what is kept for what it is stays."""
@@ -261,8 +267,7 @@ class Traces:
     def take(self, most: int, most_bytes: int) -> Batch:
         """Up to ``most`` spans, and no more once they are of ``most_bytes``; they stay counted until ``release``."""
         batch = self._ready.take(most, most_bytes, self._begun)
-        self.taken_spans += len(batch.records)
-        self.taken_bytes += batch.length
+        self.bounds.take(len(batch.records), batch.length)
         self._decided.sent([record.trace_id for record in batch.records])
         return batch
 
@@ -274,9 +279,8 @@ class Traces:
 
     def release(self, spans: int, length: int) -> None:
         """The worker is done with so many spans of so many bytes, as they were taken."""
-        self.taken_spans -= spans
-        self.taken_bytes -= length
-        self._count(-spans, -length)
+        self.bounds.take(-spans, -length)
+        self.bounds.add(-spans, -length)
 
     def mark(self, now: float) -> int:
         """Decide on everything at once, and let it go before the rest; a mark for ``is_past``."""
@@ -290,11 +294,5 @@ class Traces:
 
     def clear(self) -> None:
         """Forget all but what is taken; the caller has booked it."""
-        taken = self.taken_spans, self.taken_bytes
-        self.restart()
-        self.taken_spans, self.taken_bytes = self.held_spans, self.held_bytes = taken
-
-    def _count(self, spans: int, length: int) -> None:
-        """So many more are held."""
-        self.held_spans += spans
-        self.held_bytes += length
+        self._forget()
+        self.bounds.keep_taken()

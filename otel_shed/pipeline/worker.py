@@ -15,7 +15,7 @@ from threading import TIMEOUT_MAX
 from otel_shed.log_limit import LogLimit
 from otel_shed.native import Lock, Signal, allocate_lock, thread_id
 from otel_shed.outcome import DropReason, Outcome
-from otel_shed.pipeline.intake import NEVER, Intake
+from otel_shed.pipeline.intake import Intake
 from otel_shed.pipeline.ledger import Ledger
 from otel_shed.pipeline.sender import Sender
 from otel_shed.pipeline.store import Batch, Change
@@ -25,6 +25,10 @@ _logger = logging.getLogger("otel_shed")
 
 # So that a fault that comes again at once does not keep a processor busy.
 _PAUSE_AFTER_FAULT_SECONDS = 1.0
+
+# While spans of undecided traces keep coming, they are looked at so often: it delays decisions by hardly anything, and
+# where nothing ends nobody is woken.
+SWEEP_SECONDS = 0.05
 
 _LOSS_IN_WORDS = {
     DropReason.NOT_RETRYABLE: "the collector refuses them",
@@ -93,6 +97,7 @@ class Worker:
         self._alarm.acquire()
         self._flushes: list[Flush] = []
         self._reported_at_end, self._reported_in_export = self._losses()
+        # When the batch that is gathering goes.
         self._due: float | None = None
         self.finished = Signal()
         self.last_turn = self._clock()
@@ -176,7 +181,7 @@ class Worker:
 
     def _next(self) -> tuple[Batch, float | None]:
         """The batch that is due, or none and how long to wait for one."""
-        self._intake.settle_inbox()
+        has_come = self._intake.settle_inbox(wakes=False)
         now = self._clock()
         store = self._intake.store
         with self._ledger:
@@ -189,20 +194,23 @@ class Worker:
             urgent = self._intake.closed or bool(self._flushes)
             full = ready >= self._batch_size or store.ready_bytes >= self._batch_bytes
             if ready and (urgent or full or (self._due is not None and now >= self._due)):
-                # Nobody needs to wake us while we are at it: the queue is looked at again before we wait.
-                self._intake.wake_at = self._intake.wake_at_bytes = NEVER
-                self._intake.looks_at = -math.inf
+                self._intake.goes()
                 self._due = None
                 return self._intake.take(self._batch_size, self._batch_bytes), None
-            self._intake.wake_at = 1 if self._due is None else self._batch_size
-            self._intake.wake_at_bytes = self._batch_bytes
             pause = _sooner(pause, None if self._due is None else self._due - now)
-            self._intake.looks_at = math.inf if pause is None else now + pause
+            gather = 1 if self._due is None else self._batch_size - ready
+            if has_come and store.holds_undecided:
+                pause, gather = _sooner(pause, SWEEP_SECONDS), self._intake.few
+            self._intake.waits(
+                for_spans=1 if self._due is None else self._batch_size,
+                for_bytes=self._batch_bytes,
+                until=math.inf if pause is None else now + pause,
+                gather=gather,
+            )
             if self._intake.closed and not self._flushes:
                 self.finished.set()
-            if self._flushes:  # asked for since the last look
-                return Batch(), 0.0
-            return Batch(), pause
+            # Something was asked for, or has come, since the last look.
+            return Batch(), 0.0 if self._flushes or self._intake.inbox else pause
 
     @property
     def healthy(self) -> bool:

@@ -152,7 +152,7 @@ def test_what_a_full_queue_lets_go_is_in_the_summary(bench: Bench) -> None:
     """Under the same name and kind as if it had been shed at the gate."""
     one = span("GET /", LOW, kind=SpanKind.CLIENT, failed=True)
     bench.judge(one, Phase.DEGRADE)
-    bench.gate.shed(encode_span(one))
+    bench.gate.shed([encode_span(one)])
     (row,) = bench.summary.snapshot()
     assert (row.name, row.kind, row.count, row.errors, row.total) == ("GET /", "client", 2, 2, 0.002)
 

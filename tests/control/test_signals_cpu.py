@@ -51,7 +51,7 @@ class Program:
             used = 0.1 * (self.fixed + self.cost * self.recorded[0]) * self.random.uniform(0.3, 1.7)
             self.thread_time += used
             self.process_time += used + 0.1 * self.rest
-            self.meter.worker_turned(1)
+            self.meter.worker_turned()
         return (self.thread_time - tracing) / (self.process_time - total)
 
     def changes(self, seconds: float) -> int:
@@ -135,7 +135,7 @@ def test_the_reading_by_share(share: float, low: float, high: float) -> None:
     signal = CpuShare(meter, 0.02, process_time=lambda: next(process))
     signal.read(0.0)
     tracing[0] = share
-    meter.worker_turned(1)
+    meter.worker_turned()
     reading = signal.read(1.0)
     assert reading.reason == "cpu_share"
     assert low <= reading.pressure <= high
@@ -186,15 +186,16 @@ def test_what_a_timing_takes_is_not_counted() -> None:
 
 def test_a_workers_time_is_counted_whole() -> None:
     """All that a worker's thread uses is tracing's, each worker by its own clock."""
-    cpu = [0.5]
-    meter = CpuMeter(thread_time=lambda: cpu[0])
-    meter.worker_turned(1)
+    cpu, thread = [0.5], [1]
+    meter = CpuMeter(thread_time=lambda: cpu[0], thread_id=lambda: thread[0])
+    meter.worker_turned()
     cpu[0] = 2.0
-    meter.worker_turned(1)
-    cpu[0] = 0.25
-    meter.worker_turned(2)
+    meter.worker_turned()
+    cpu[0], thread[0] = 0.25, 2
+    meter.worker_turned()
     assert meter.collect() == pytest.approx(2.25)
-    meter.worker_turned(1)  # a thread that took the other's place: its clock is younger
+    thread[0] = 1
+    meter.worker_turned()  # a thread that took the other's place: its clock is younger
     assert meter.collect() == pytest.approx(2.25)
 
 

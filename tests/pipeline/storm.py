@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from otel_shed.control.policy import BudgetPolicy, Conditions
@@ -96,8 +96,8 @@ class Storm:
         known = self.budget(now) if self.budget else self.capacity
         return Conditions(spans_per_second=known, min_priority=Priority.NORMAL) if self._sheds else Conditions()
 
-    def _count(self, record: SpanRecord, reason: DropReason) -> None:
-        self.shed[reason] += 1
+    def _count(self, records: Sequence[SpanRecord], reason: DropReason) -> None:
+        self.shed[reason] += len(records)
 
     def run(self, seconds: float) -> None:
         """Go on for so long."""
@@ -123,8 +123,8 @@ class Storm:
         for trace_id, number in self._ends.pop(round(self.now / STEP), ()):
             failed = number == 1 and self.found[trace_id].failed
             self.spans += 1
-            self.traces.add(made_record(trace_id, number, number // 2, failed=failed), self.now)
-            self.most_held = max(self.most_held, self.traces.held_spans)
+            self.traces.add_all([made_record(trace_id, number, number // 2, failed=failed)], self.now)
+            self.most_held = max(self.most_held, self.traces.bounds.spans)
 
     def _watch(self) -> None:
         ready = self.traces.ready_spans

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.batches import Batches
@@ -19,8 +20,8 @@ class Bench:
         self.batches = Batches(max_batches=3, max_bytes=100, shed=self.let_go)
         self.number = 0
 
-    def let_go(self, record: SpanRecord, reason: DropReason | Fate) -> None:
-        self.shed.append((record.name.removeprefix("span-"), reason))
+    def let_go(self, records: Sequence[SpanRecord], reason: DropReason | Fate) -> None:
+        self.shed.extend((record.name.removeprefix("span-"), reason) for record in records)
 
     def add(self, count: int) -> list[SpanRecord]:
         records = [record(self.number + place) for place in range(count)]

@@ -73,3 +73,15 @@ def test_a_clock_that_goes_back_forgets_nothing_early() -> None:
     assert decided.get(1) is SHED
     decided.look(20.0)
     assert decided.get(1) is SHED
+
+
+def test_looks_at_one_time_turn_it_once() -> None:
+    """Also where the sum of two times is not exact: what was remembered a moment ago is not forgotten."""
+    decided = Decided(lifetime=30.0)
+    for tick in range(100_000):
+        now = tick * 0.01
+        decided.look(now)
+        decided.remember(tick, SHED)
+        decided.look(now)
+        decided.look(now)
+        assert decided.get(tick) is SHED

@@ -17,7 +17,7 @@ from otel_shed.pipeline.pipeline import Pipeline
 from otel_shed.pipeline.store import Change, Shed
 from otel_shed.pipeline.traces import Traces
 from otel_shed.pipeline.verdict import Policy, TraceView, Verdict, keep_all
-from otel_shed.pipeline.worker import Worker
+from otel_shed.pipeline.worker import SWEEP_SECONDS, Worker
 from otel_shed.record import SpanRecord
 from otel_shed.stats import read_stats
 from otel_shed.testing.clock import FakeClock
@@ -164,7 +164,7 @@ def test_while_the_sender_hangs_what_is_held_is_bounded_and_decided() -> None:
             pipeline.admit(made(number << 49 | 1, span_id, parent_id=span_id // 2))
             store = pipeline.intake.store
             assert isinstance(store, Traces)
-            assert store.held_spans <= 40
+            assert store.bounds.spans <= 40
     stall.go_on.set()
     assert pipeline.flush(10.0)
     names = [name.split(".")[0] for batch in sender.sent for name in batch]
@@ -181,10 +181,10 @@ def test_a_child_begins_anew() -> None:
     store = pipeline.intake.store
     assert isinstance(store, Traces)
     store._undecided.ranked._buckets.clear()
-    pipeline.intake._inbox.append(made_record(2, 1))
+    pipeline.intake.inbox.append(made_record(2, 1))
     pipeline.after_fork_in_child()
     stats = read_stats([pipeline])
-    assert (stats.ended, stats.queued, stats.dropped) == (1, 0, {"fork": 1})
+    assert (stats.ended, stats.queued, stats.dropped) == (2, 0, {"fork": 2})
     pipeline.admit(made(3, 2, parent_id=1))
     assert pipeline.flush(10.0)
     assert read_stats([pipeline]).exported == 1
@@ -197,7 +197,9 @@ class Bench:
         self.clock = clock
         self.wakes = 0
         self.ledger = Ledger()
-        self.intake = Intake(ledger=self.ledger, store=holding(policy), clock=clock, wake=self.woken)
+        self.intake = Intake(
+            ledger=self.ledger, store=holding(policy), max_bytes=1_000_000, clock=clock, wake=self.woken
+        )
         self.sender = HeldSender()
         self.worker = Worker(
             intake=self.intake,
@@ -231,8 +233,12 @@ def test_the_first_undecided_trace_wakes_an_idle_worker(bench: Bench) -> None:
     assert bench.end(1, 2, parent_id=1)
     assert not bench.end(1, 3, parent_id=1)
     assert not bench.end(2, 2, parent_id=1)
-    assert bench.worker.turn() == TIMEOUT
+    assert bench.worker.turn() == SWEEP_SECONDS
     assert not bench.end(3, 2, parent_id=1)
+    bench.clock.advance(SWEEP_SECONDS)
+    assert bench.worker.turn() == SWEEP_SECONDS
+    bench.clock.advance(SWEEP_SECONDS)
+    assert bench.worker.turn() == pytest.approx(TIMEOUT - 2 * SWEEP_SECONDS)
     bench.clock.advance(TIMEOUT)
     assert bench.worker.turn() is None
     assert bench.sender.sent == [["1.2", "1.3", "2.2", "3.2"]]
@@ -244,7 +250,10 @@ def test_a_worker_that_looks_before_is_not_woken(bench: Bench) -> None:
     assert bench.worker.turn() == 5.0
     assert not bench.end(2, 2, parent_id=1)
     assert not bench.end(2, 1)
+    bench.intake.settle_inbox()
     assert not bench.end(3, 2, parent_id=1)
+    bench.intake.settle_inbox()
+    assert bench.wakes == 1
     bench.clock.advance(5.0)
     bench.worker.turn()
     assert bench.sender.sent == [["1.1", "2.2", "2.1"]]

@@ -246,7 +246,7 @@ def test_a_span_that_ends_inside_on_end_does_not_deadlock() -> None:
     pipeline = make_pipeline(ScriptedSender())
     with pipeline.ledger:
         pipeline.admit(ended_span())
-    assert pipeline.ledger.queued == 1
+    assert pipeline.account().queued == 1
 
 
 def test_a_worker_that_died_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,7 +330,7 @@ def test_the_end_of_the_process_delivers_what_nobody_shut_down() -> None:
 def test_a_reading_that_sweeps_the_inbox_wakes_the_worker() -> None:
     """Whoever counts a span that has just ended also sees to it that it is exported."""
     pipeline = make_pipeline(ScriptedSender(), linger=0.1)
-    pipeline.intake._inbox.append(pipeline.sender.record(ended_span()))  # as if its thread had been stopped just there
+    pipeline.intake.inbox.append(pipeline.sender.record(ended_span()))  # as if its thread had been stopped just there
     assert read_stats([pipeline]).queued == 1
     deadline = time.monotonic() + 10
     while not pipeline._worker.last_outcome and time.monotonic() < deadline:
@@ -412,6 +412,7 @@ def test_an_idle_pipeline_does_not_wake_up() -> None:
     pipeline = make_pipeline(sender, linger=0.001)
     pipeline.admit(ended_span())
     assert pipeline.flush(10.0)
+    time.sleep(0.1)  # for what woke it while it was at work
     turned = pipeline._worker.last_turn
     time.sleep(0.2)  # an interval in which a polling worker would have turned many times
     assert pipeline._worker.last_turn == turned

@@ -22,7 +22,7 @@ OVER_BUDGET = Verdict(DropReason.OVER_BUDGET)
 
 def undecided(traces: Traces) -> int:
     """Spans of traces on which there is no decision yet."""
-    return traces.held_spans - traces.ready_spans - traces.taken_spans
+    return traces.bounds.spans - traces.ready_spans - traces.bounds.taken_spans
 
 
 class Held:
@@ -36,7 +36,7 @@ class Held:
         self.wanted = False
         self.traces = Traces(
             policy=self._decide,
-            shed=lambda *what: self.shed.append(what),  # type: ignore[arg-type]
+            shed=lambda records, reason: self.shed.extend((record, reason) for record in records),  # type: ignore[arg-type, misc]
             holds=lambda: self.wanted,
             capacity=MANY,
             **how,  # type: ignore[arg-type]
@@ -53,7 +53,7 @@ class Held:
 
     def add(self, *records: MadeRecord, now: float = 0.0) -> None:
         for record in records:
-            self.traces.add(record, now)
+            self.traces.add_all([record], now)
 
     def take(self, most: int = 1000) -> list[SpanRecord]:
         """What the worker gets, which it is done with at once."""
@@ -274,7 +274,7 @@ def test_what_survives_the_want_of_room_says_so() -> None:
     held = Held(max_spans=20)
     for number in range(6):
         held.add(*trace(number, randomness=number * (NEVER // 6)))
-    assert held.traces.held_spans == 18
+    assert held.traces.bounds.spans == 18
     held.add(made_record(7, 2, 1, randomness=NEVER - 1), made_record(8, 2, 1, randomness=NEVER - 1))
     held.add(made_record(9, 2, 1, randomness=NEVER - 1))
     survivors = {record.trace_id: record for record in held.take()}
@@ -343,7 +343,7 @@ def test_a_kept_trace_of_which_all_is_left_out_leaves_nothing_behind() -> None:
     held.add(made_record(1, 3, 2), now=0.0)
     held.traces.look(2.0)
     assert held.take() == []
-    assert held.traces.held_spans == 0
+    assert held.traces.bounds.spans == 0
     assert len(held.shed_for(DropReason.LOW_PRIORITY)) == 1
 
 
@@ -378,7 +378,7 @@ def test_full_of_what_is_kept_lets_go_of_whole_traces() -> None:
     held = Held(max_spans=30)
     for number in range(20):
         held.add(*trace(number, randomness=number * (NEVER // 20)))
-    assert held.traces.held_spans <= 30
+    assert held.traces.bounds.spans <= 30
     taken = held.take()
     assert len(taken) >= 24
     for number in range(20):
@@ -400,10 +400,10 @@ def test_bytes_in_the_workers_hands_count() -> None:
     held.add(*[made_record(number) for number in range(8)])
     batch = held.traces.take(8, MANY)
     held.add(*[made_record(number, randomness=0) for number in range(100, 104)])
-    assert held.traces.held_spans <= 10
+    assert held.traces.bounds.spans <= 10
     held.traces.release(len(batch.records), batch.length)
-    assert held.traces.held_spans <= 2
-    assert held.traces.taken_spans == 0
+    assert held.traces.bounds.spans <= 2
+    assert held.traces.bounds.taken_spans == 0
 
 
 def test_what_goes_out_as_it_comes_drops_the_oldest_of_the_lowest_priority() -> None:
@@ -437,7 +437,7 @@ def test_a_trace_that_is_kept_and_larger_than_all_is_cut() -> None:
         held.add(made_record(1, number + 2, 1, length=1))
         if number == 500:
             assert len(held.take(100)) == 100
-        assert held.traces.held_spans <= 1000
+        assert held.traces.bounds.spans <= 1000
     cut = held.shed_for(DropReason.QUEUE_FULL)
     taken = held.take(100_000)
     assert len(held.views) == 1
@@ -456,7 +456,7 @@ def test_traces_that_are_cut_lose_the_rest_and_the_others_nothing() -> None:
     assert len(held.take()) == 60
     held.hold(True, 0.0)
     held.add(*spans(3), *spans(4), *spans(5), *spans(6))
-    assert held.traces.held_spans <= 100
+    assert held.traces.bounds.spans <= 100
     cut = {record.trace_id for record, _ in held.shed}
     whole = [number for number in range(60) if number not in cut]
     taken = ids(held.take())
@@ -496,7 +496,7 @@ def test_a_hundred_thousand_open_traces() -> None:
     step = NEVER // 100_000
     for number in range(100_000):
         held.add(made_record(number, 2, 1, randomness=number * 7919 % 100_000 * step, length=1), now=number / 1000)
-        assert held.traces.held_spans <= 5000
+        assert held.traces.bounds.spans <= 5000
     held.traces.mark(100.0)
     taken = held.take(100_000)
     assert len(held.views) == 100_000
@@ -612,7 +612,7 @@ def test_a_fork_leaves_everything_to_the_parent() -> None:
     held = Held()
     held.add(*trace(1), made_record(2, 2, 1))
     held.traces.restart()
-    assert held.traces.held_spans == held.traces.held_bytes == held.traces.ready_spans == 0
+    assert held.traces.bounds.spans == held.traces.held_bytes == held.traces.ready_spans == 0
     assert held.traces.is_holding
     assert held.shed == []
 
@@ -623,9 +623,9 @@ def test_giving_up_forgets_all_but_what_is_taken() -> None:
     held.add(*trace(1), *trace(2))
     batch = held.traces.take(3, MANY)
     held.traces.clear()
-    assert held.traces.held_spans == 3
+    assert held.traces.bounds.spans == 3
     held.traces.release(len(batch.records), batch.length)
-    assert held.traces.held_spans == held.traces.held_bytes == 0
+    assert held.traces.bounds.spans == held.traces.held_bytes == 0
     assert held.take() == []
 
 

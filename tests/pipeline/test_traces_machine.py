@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hypothesis import settings
@@ -81,12 +82,13 @@ class TracesMachine(RuleBasedStateMachine):
             return Verdict(DropReason.OVER_BUDGET, self.threshold)
         return Verdict(threshold=self.threshold, min_priority=self.min_priority)
 
-    def shed(self, record: SpanRecord, reason: DropReason) -> None:
-        del self.held[record]
-        self.reasons[reason] += 1
-        known = self.known[record.trace_id]
-        known.shed.append((record, reason))
-        known.touched = self.now
+    def shed(self, records: Sequence[SpanRecord], reason: DropReason) -> None:
+        for record in records:
+            del self.held[record]
+            self.reasons[reason] += 1
+            known = self.known[record.trace_id]
+            known.shed.append((record, reason))
+            known.touched = self.now
 
     # -- what happens --------------------------------------------------------------------------------------------
 
@@ -123,7 +125,7 @@ class TracesMachine(RuleBasedStateMachine):
         )
         self.order[record] = len(self.order)
         self.held[record] = None
-        self.traces.add(record, self.now)
+        self.traces.add_all([record], self.now)
 
     @rule(
         number=st.integers(1, 12),
@@ -204,7 +206,7 @@ class TracesMachine(RuleBasedStateMachine):
         self.traces.restart()
         self.forget_held()
         self.in_flight, self.flushes = [], []
-        assert self.traces.held_spans == self.traces.held_bytes == 0
+        assert self.traces.bounds.spans == self.traces.held_bytes == 0
 
     @rule()
     def shutdown_gives_up(self) -> None:
@@ -214,7 +216,7 @@ class TracesMachine(RuleBasedStateMachine):
 
     def forget_held(self) -> None:
         """What a child or the end of everything begins with."""
-        self.held = dict.fromkeys(self.in_flight) if self.traces.taken_spans else {}
+        self.held = dict.fromkeys(self.in_flight) if self.traces.bounds.taken_spans else {}
         for number, known in self.known.items():
             self.known[number] = Known(known.randomness, known.came_with, ended=known.ended, touched=self.now)
 
@@ -223,20 +225,20 @@ class TracesMachine(RuleBasedStateMachine):
     @invariant()
     def all_is_counted(self) -> None:
         traces = self.traces
-        assert traces.held_spans == len(self.held)
+        assert traces.bounds.spans == len(self.held)
         assert traces.held_bytes == sum(record.length for record in self.held)
-        assert traces.taken_spans == len(self.in_flight)
+        assert traces.bounds.taken_spans == len(self.in_flight)
         assert undecided(traces) >= 0
         # What the policy above finds wrong shows here.
         assert traces.judge.last_fault is None
-        assert 0 <= traces.ready_spans <= traces.held_spans
+        assert 0 <= traces.ready_spans <= traces.bounds.spans
         assert (traces.ready_bytes > 0) == (traces.ready_spans > 0)
 
     @invariant()
     def held_is_bounded(self) -> None:
         traces = self.traces
-        if traces.held_spans > traces.taken_spans:
-            assert traces.held_spans <= MAX_SPANS
+        if traces.bounds.spans > traces.bounds.taken_spans:
+            assert traces.bounds.spans <= MAX_SPANS
             assert traces.held_bytes <= MAX_BYTES
 
     @invariant()
@@ -288,7 +290,7 @@ class TracesMachine(RuleBasedStateMachine):
             self.all_of_a_trace_goes_out_or_nothing()
         self.batch_is_done()
         assert self.traces.is_past(ticket)
-        assert self.traces.held_spans == self.traces.held_bytes == 0
+        assert self.traces.bounds.spans == self.traces.held_bytes == 0
         self.thresholds_are_right()
         self.no_kept_span_is_an_orphan()
         super().teardown()

@@ -24,7 +24,11 @@ class Bench:
         self.ledger = Ledger()
         self.wakes = 0
         self.intake = Intake(
-            ledger=self.ledger, store=streaming(capacity=100, max_bytes=10_000), clock=clock, wake=self.woken
+            ledger=self.ledger,
+            store=streaming(capacity=100, max_bytes=10_000),
+            max_bytes=100_000,
+            clock=clock,
+            wake=self.woken,
         )
         self.sender = ScriptedSender()
         self.worker = Worker(

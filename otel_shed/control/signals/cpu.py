@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from otel_shed.control.pressure import Levels, PressureReading
+from otel_shed.native import thread_id
 
 # One call in so many is timed: reading a thread's CPU clock takes about 0.4 us, twice a call, beside 20 us of work.
 ONE_IN = 16
@@ -51,10 +52,14 @@ class CpuMeter:
         self,
         *,
         thread_time: Callable[[], float] = time.thread_time,
+        thread_id: Callable[[], int] = thread_id,
         random: Callable[[], float] = random.random,
     ) -> None:
-        """``thread_time``: the calling thread's CPU seconds. ``random``: 0..1, which calls are timed."""
+        """``thread_time``: the calling thread's CPU seconds, ``thread_id``: which one that is. ``random``: 0..1, which
+        calls are timed.
+        """
         self._thread_time = thread_time
+        self._thread_id = thread_id
         self._random = random
         # A timing has a part of its own cost in it, which is as much again as what the shortest calls take.
         self._reading = sorted(-thread_time() + thread_time() for _ in range(_READINGS))[_READINGS // 2]
@@ -79,18 +84,22 @@ class CpuMeter:
     def metered(self, call: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
         """``call`` with ``begin`` and ``end`` around it."""
 
+        random = self._random
+
         def timed(*args: _Given.args, **named: _Given.kwargs) -> _Result:
-            begun = self.begin()
+            if random() * ONE_IN >= 1.0:  # hardly more than a call, since most are not timed
+                return call(*args, **named)
+            begun = self._thread_time()
             result = call(*args, **named)
             self.end(begun)
             return result
 
         return timed
 
-    def worker_turned(self, worker: int) -> None:
-        """A worker has done what was due; called on its own thread and no other. ``worker``: which of them."""
-        now = self._thread_time()
-        # All of a worker's time is ours, so what it has used since it was last here.
+    def worker_turned(self) -> None:
+        """A thread that does nothing but our work has done what was due; called on that thread."""
+        now, worker = self._thread_time(), self._thread_id()
+        # All of its time is ours, so what it has used since it was last here.
         self._worker.append(now - self._worker_clocks.get(worker, 0.0))
         self._worker_clocks[worker] = now
 

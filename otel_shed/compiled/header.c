@@ -1,0 +1,214 @@
+/* What is read of a span for every record, whether its bytes go with it or the span itself: the record's header.
+ *
+ * Owns nothing. Any thread may come here, in the middle of others and of itself: names of foreign types run Python code.
+ */
+#include "encoder.h"
+
+int unexpected(void)
+{
+    PyErr_SetString(PyExc_TypeError, "not as expected");
+    return -1;
+}
+
+int reading_extend(Encoder *self, PyObject *span, Reading *reading, int wanted)
+{
+    while (reading->count < wanted) {
+        PyObject *value = get(self, span, (Name)reading->count);
+        if (value == NULL) {
+            return -1;
+        }
+        reading->read[reading->count++] = value;
+    }
+    return 0;
+}
+
+void reading_end(Reading *reading)
+{
+    while (reading->count > 0) {
+        Py_DECREF(reading->read[--reading->count]);
+    }
+}
+
+/* The place of an enum's member among them: its value. */
+static inline int value_of(PyObject *members, PyObject *member)
+{
+    for (Py_ssize_t value = 0; value < PyTuple_GET_SIZE(members); value++) {
+        if (PyTuple_GET_ITEM(members, value) == member) {
+            return (int)value;
+        }
+    }
+    return unexpected();
+}
+
+/* The W3C trace flags, 0 to 255, or -1. */
+static inline int trace_flags_of(Encoder *self, PyObject *flags)
+{
+    if (!IS(flags, TRACE_FLAGS) && !PyLong_CheckExact(flags)) {
+        return unexpected();
+    }
+    long value = PyLong_AsLong(flags);
+    return value < 0 ? unexpected() : (int)(value & 0xFF);
+}
+
+int head_read(Encoder *self, const Reading *reading, SpanRecord *record, Head *head)
+{
+    PyObject *const *read = reading->read, *context = read[S_CONTEXT], *parent = read[S_PARENT];
+    uint64_t span_id, parent_id = 0;
+    int flags, kind = value_of(self->parts[KINDS], read[S_KIND]);
+    if (kind < 0 || !IS(context, SPAN_CONTEXT) || PyTuple_GET_SIZE(context) != CONTEXT_SIZE ||
+        !number_of(PyTuple_GET_ITEM(context, 0), &head->trace_id) ||
+        !uint64_of(PyTuple_GET_ITEM(context, 1), &span_id) ||
+        (flags = trace_flags_of(self, PyTuple_GET_ITEM(context, 3))) < 0 || !uint64_of(read[S_START], &head->start) ||
+        !uint64_of(read[S_END], &head->end)) {
+        return unexpected();
+    }
+    flags |= HAS_IS_REMOTE;
+    head->has_parent = parent != Py_None;
+    if (head->has_parent) {
+        if (!IS(parent, SPAN_CONTEXT) || PyTuple_GET_SIZE(parent) != CONTEXT_SIZE ||
+            !PyBool_Check(PyTuple_GET_ITEM(parent, 2)) || !uint64_of(PyTuple_GET_ITEM(parent, 1), &parent_id)) {
+            return unexpected();
+        }
+        flags |= PyTuple_GET_ITEM(parent, 2) == Py_True ? IS_REMOTE : 0;
+    }
+    head->trace_state = PyTuple_GET_ITEM(context, 4);
+    record->trace_id = Py_NewRef(PyTuple_GET_ITEM(context, 0));
+    record->priority = Py_NewRef(self->parts[PRIORITY]);
+    record->span_id = span_id;
+    record->parent_span_id = parent_id;
+    record->duration_ns = head->end > head->start && head->start > 0 ? head->end - head->start : 0;
+    record->flags = (unsigned int)flags;
+    record->kind = (unsigned char)kind;
+    return 0;
+}
+
+int name_read(Encoder *self, PyObject *name, PyObject **on_wire, Text *text)
+{
+    Py_INCREF(name);
+    if (PyUnicode_CheckExact(name) && text_of(name, -1, text) < 0) {
+        Py_DECREF(name);
+        return -1;
+    }
+    if (!PyUnicode_CheckExact(name) || text->is_mended) {
+        Py_SETREF(name, PyObject_CallOneArg(self->parts[NAME], name));
+        if (name == NULL) {
+            return -1;
+        }
+        if (!PyUnicode_CheckExact(name) || text_of(name, -1, text) < 0) {
+            Py_DECREF(name);
+            return unexpected();
+        }
+    }
+    *on_wire = name;
+    return 0;
+}
+
+int trace_state_read(Encoder *self, PyObject *trace_state, PyObject **dict)
+{
+    if (trace_state == Py_None) {
+        *dict = Py_NewRef(Py_None);
+        return 0;
+    }
+    if (!IS(trace_state, TRACE_STATE)) {
+        return unexpected();
+    }
+    PyObject *inside = get(self, trace_state, N_DICT);
+    if (inside == NULL) {
+        return -1;
+    }
+    if (!PyDict_CheckExact(inside)) {
+        Py_DECREF(inside);
+        return unexpected();
+    }
+    if (PyDict_GET_SIZE(inside) == 0) {
+        Py_SETREF(inside, Py_NewRef(Py_None));
+    }
+    *dict = inside;
+    return 0;
+}
+
+int status_read(Encoder *self, PyObject *status)
+{
+    if (!IS(status, STATUS)) {
+        return unexpected();
+    }
+    PyObject *member = get(self, status, N_CODE);
+    if (member == NULL) {
+        return -1;
+    }
+    int code = value_of(self->parts[STATUS_CODES], member);
+    Py_DECREF(member);
+    return code;
+}
+
+int list_read(Encoder *self, PyObject *list, Visit visit, void *with)
+{
+    if (!IS(list, BOUNDED_LIST)) {
+        return unexpected();
+    }
+    PyObject *deque = get(self, list, N_DEQUE);
+    if (deque == NULL) {
+        return -1;
+    }
+    Py_ssize_t size = PyObject_Size(deque);
+    int failed = size < 0 ? -1 : 0;
+    if (size > 0) {
+        PyObject *items = PyObject_GetIter(deque), *item;
+        failed = items == NULL ? -1 : 0;
+        while (!failed && (item = PyIter_Next(items)) != NULL) {
+            failed = visit(self, item, with);
+            Py_DECREF(item);
+        }
+        Py_XDECREF(items);
+        if (!failed && PyErr_Occurred()) {
+            failed = -1;
+        }
+    }
+    Py_DECREF(deque);
+    return failed;
+}
+
+/* Whether an event is an exception, into the record; only what is of the SDK is looked at here. */
+static int event_visit(Encoder *self, PyObject *event, void *with)
+{
+    SpanRecord *record = with;
+    PyObject *name = IS(event, EVENT) ? get(self, event, S_NAME) : NULL;
+    int failed = name != NULL && PyUnicode_CheckExact(name) ? 0 : unexpected();
+    if (!failed) {
+        record->failed |= PyUnicode_CompareWithASCIIString(name, "exception") == 0;
+    }
+    Py_XDECREF(name);
+    return failed;
+}
+
+SpanRecord *wrap_quickly(Encoder *self, PyObject *span, Reading *reading, Py_ssize_t limit)
+{
+    SpanRecord *record;
+    Head head;
+    Text text;
+    if (limit >= 0) {
+        unexpected();
+        return NULL;
+    }
+    if (reading_extend(self, span, reading, OF_HEADER) < 0 || (record = record_new(self->record_type)) == NULL) {
+        return NULL;
+    }
+    int status = -1;
+    if (head_read(self, reading, record, &head) < 0 ||
+        name_read(self, reading->read[S_NAME], &record->name, &text) < 0 ||
+        trace_state_read(self, head.trace_state, &record->trace_state) < 0 ||
+        (status = status_read(self, reading->read[S_STATUS])) < 0 ||
+        list_read(self, reading->read[S_EVENTS], event_visit, record) < 0) {
+        Py_DECREF(record);
+        return NULL;
+    }
+    if (record->trace_state != Py_None) {
+        Py_SETREF(record->trace_state, Py_NewRef(head.trace_state));
+    }
+    record->status = (unsigned char)status;
+    record->failed |= status == STATUS_ERROR;
+    record->group = Py_NewRef(Py_None);
+    record->body = Py_NewRef(Py_None);
+    record->span = Py_NewRef(span);
+    return record;
+}

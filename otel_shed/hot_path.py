@@ -1,0 +1,67 @@
+"""The compiled hot path: what a processor's ``on_end`` does with the usual span, in C.
+
+Called where processors are made. The rule: it takes what the plain ``on_end`` would take and does the same with it, and
+leaves to that one whatever is not as usual, so nobody can tell which of them it was but by the time it took.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from otel_shed.compiled import extension
+from otel_shed.config import ShedConfig
+from otel_shed.control.brownout import INTERVAL_SECONDS
+from otel_shed.control.overload import OverloadControl
+from otel_shed.otlp.encode import wrap_span
+from otel_shed.otlp.encode_compiled import encode_compiled, encoder
+from otel_shed.pipeline.pipeline import Pipeline
+from otel_shed.record import Priority
+
+OnEnd = Callable[[ReadableSpan], None]
+
+
+def compiled_on_end(
+    careful: OnEnd,
+    control: OverloadControl,
+    pipeline: Pipeline,
+    config: ShedConfig,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> OnEnd | None:
+    """The hot path of ``pipeline``, before ``careful``, the plain one; None where there is none.
+
+    There is one where the compiled encoder is in use, time is the operating system's, and spans are not judged as they
+    end (as in observe mode).
+    """
+    gate = control.gate
+    is_usual = gate.judging(decides_traces=True) == gate.weigh and control.clock is clock
+    record = pipeline.sender.record
+    if extension is None or not is_usual or record not in (encode_compiled, wrap_span):
+        return None
+
+    def look() -> tuple[float, int]:
+        """When to look again, and how many characters an attribute's value may have; -1 for any."""
+        if pipeline.resource is None:
+            raise LookupError("the first span is for the plain one, which remembers its resource")
+        limit = gate.look()
+        return clock() + INTERVAL_SECONDS, -1 if limit is None else limit
+
+    hot_path: Any = extension.HotPath(
+        encoder=encoder,
+        careful=careful,
+        intake=pipeline.intake,
+        clock=clock,
+        look=look,
+        classify=gate.classifier.classify,
+        names=gate.classifier.names,
+        normal=Priority.NORMAL,
+        high=Priority.HIGH,
+        # What is larger has its size worked out, which is hardly ever needed.
+        roomy=min(config.max_held_bytes, config.max_request_bytes // 2),
+        wraps=record is wrap_span,
+    )
+    return hot_path  # type: ignore[no-any-return]
