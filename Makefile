@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 COMPILED := setup.py $(wildcard otel_shed/compiled/*.[ch])
 # What works otherwise without the compiled parts: the record, and the encoder that the pipeline uses. (test_storm.py is
 # about the pace, and takes as long as half of the others.)
-PLAIN_TESTS := tests/test_record.py tests/test_processor.py tests/control/test_gate.py \
+PLAIN_TESTS := tests/test_record.py tests/test_processor.py tests/test_benchmarks.py tests/control/test_gate.py \
   $(filter-out %/test_storm.py,$(wildcard tests/pipeline/test_*.py)) \
   $(patsubst %,tests/otlp/test_%.py,amend encode proof request) \
   tests/faults/test_build.py::test_they_are_in_use_where_they_can_be

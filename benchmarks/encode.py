@@ -1,36 +1,39 @@
 """How much faster spans are encoded here than by the stock encoder: medians of one run, candidates taking turns.
 
-    python benchmarks/encode.py [--rounds N]
+    python -m benchmarks.encode [--rounds N]
 
-Each round encodes the same batch with each candidate, to the bytes of a whole request; the ratios are of rounds, so
-that what slows the machine down slows both, and the time is the thread's own on the processor, so that other programs
-do not count. Ours make each span's record first, header and bytes, as the pipeline does. The caches are as warm as in a
-program that has run for a while. The plain encoders make the plain record, as with OTEL_SHED_PURE_PYTHON=true.
+Each round encodes the same batch with each candidate, to the bytes of a whole request; the time is the thread's own on
+the processor. Ours make each span's record first, header and bytes, as the pipeline does. The caches are as warm as in
+a program that has run for a while. In plain Python there are two encoders: one reads the slots of the SDK's objects,
+the other, for which it steps back where they are not as they were, their public properties.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
-import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.trace import Link, Span, Tracer
 
-from otel_shed.otlp import span as plain
+from benchmarks.side_by_side import COMPILED, OURS, PLAIN, STOCK, options, plain_too, present, take_turns
+from otel_shed.command.comparison import Figure, Goal, compared
 from otel_shed.otlp.encode import Encoder, encode_public
-from otel_shed.otlp.encode_compiled import encode_compiled
+from otel_shed.otlp.proof import encode_span
 from otel_shed.otlp.request import build_request
-from otel_shed.otlp.slots import encode_slots
-from otel_shed.record import PlainSpanRecord
 
 BATCH = 256
+PUBLIC = "plain, public"
+# Issue 5, "What it must show".
+FIVE = {COMPILED: Goal(35.0), PLAIN: Goal(8.0), PUBLIC: Goal(4.0)}
+GOALS = {"5 constant attributes": FIVE, "5 unique attributes": FIVE, "20 mixed attributes": {COMPILED: Goal(40.0)}}
 
 
 class _Collected(SpanProcessor):
@@ -132,45 +135,49 @@ def _stock(spans: Sequence[ReadableSpan]) -> bytes:
     return encode_spans(spans).SerializeToString()
 
 
-def measure(spans: Sequence[ReadableSpan], rounds: int) -> Iterator[tuple[str, float, list[float]]]:
-    """Each candidate's name, its median in microseconds a span, and its ratio to stock in each round."""
-    candidates = {"stock": _stock, "plain, public": _ours(encode_public), "plain, slots": _ours(encode_slots)}
-    if encode_compiled is not None:
-        candidates["compiled"] = _ours(encode_compiled)
-    times: dict[str, list[float]] = {name: [] for name in candidates}
-    for encode in candidates.values():
+def candidates() -> dict[str, Callable[[Sequence[ReadableSpan]], bytes]]:
+    """Those that there are in this process, by name."""
+    found = {STOCK: _stock, OURS: _ours(encode_span)}
+    return found if OURS == COMPILED else {**found, PUBLIC: _ours(encode_public)}
+
+
+def measure(
+    spans: Sequence[ReadableSpan], rounds: int, *, only: Collection[str] = (STOCK, OURS, PUBLIC)
+) -> dict[str, list[float]]:
+    """Microseconds of CPU a span, of each candidate in each round."""
+    works = {who: encode for who, encode in candidates().items() if who in only}
+
+    def take(encode: Callable[[Sequence[ReadableSpan]], bytes]) -> float:
         encode(spans)
+        began = time.thread_time()
+        encode(spans)
+        return (time.thread_time() - began) / len(spans) * 1e6
+
     gc.collect()
     gc.disable()
     try:
-        for _ in range(rounds):
-            for name, encode in candidates.items():
-                encode(spans)
-                start = time.thread_time()
-                encode(spans)
-                times[name].append((time.thread_time() - start) / len(spans) * 1e6)
+        return take_turns(
+            {who: functools.partial(take, encode) for who, encode in works.items()}, rounds, collect=False
+        )
     finally:
         gc.enable()
-    for name, taken in times.items():
-        yield name, statistics.median(taken), sorted(s / t for s, t in zip(times["stock"], taken, strict=True))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--rounds", type=int, default=100)
-    rounds = parser.parse_args().rounds
-    setattr(plain, "SpanRecord", PlainSpanRecord)  # noqa: B010
-    if encode_compiled is None:
-        print("The compiled parts are not built here, or not wanted.")
-    print(f"{'corpus':26}{'bytes':>6}  {'candidate':14}{'us/span':>8}{'ratio':>8}   {'5 % .. 95 %':>12}")
+def figures(arguments: argparse.Namespace) -> Iterator[Figure]:
+    if arguments.quick:
+        arguments.rounds = min(arguments.rounds, 20)
     for name, make in CORPORA.items():
         spans = corpus(make)
         size = len(build_request([encode_public(span) for span in spans])) // len(spans)
-        for candidate, median, ratios in measure(spans, rounds):
-            low, high = ratios[len(ratios) // 20], ratios[-1 - len(ratios) // 20]
-            middle = statistics.median(ratios)
-            print(f"{name:26}{size:>6}  {candidate:14}{median:8.2f}{middle:7.1f}x   {low:4.1f} .. {high:4.1f}")
-    return 0
+        yield from compared(
+            "encode", f"{name}, {size} bytes", "us", measure(spans, arguments.rounds), goals=GOALS.get(name)
+        )
+    yield from plain_too("encode", arguments)
+
+
+def main() -> int:
+    arguments = options(__doc__, rounds=100).parse_args()
+    return present(arguments, figures(arguments))
 
 
 if __name__ == "__main__":

@@ -1,157 +1,173 @@
 """What Span.end() costs the program: on_end, stock and ours in turns, in one process (parity H1 to H3, R1).
 
+    python -m benchmarks.on_end [--rounds N] [--calls 10000]
+
 With 1, 2, 4 and 8 threads and an exporter that takes everything at once, and with 1 and 8 and one that hangs while the
-queue is full: what one call takes, and how many spans a second all threads together end. The exporters are OTLP ones
-whose transport is replaced by nothing, so that each side pays for what it does before the network; for ours that
-includes encoding, which the stock processor leaves to its worker.
-Run: python benchmarks/on_end.py [--calls 100000]
+queue is full. The exporters' last step, the network, is left out, so that each side pays for what it does before that;
+for ours this includes encoding, which the stock processor leaves to its worker. What a call costs is CPU time of the
+threads that make it, with time for the worker after every batch while it is healthy. Its quantiles, and how many spans
+a second all threads end, are by the clock, as fast as possible.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
-import statistics
+import functools
+import itertools
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from otel_shed import OTLPSpanExporter, SheddingSpanProcessor
-from otel_shed.outcome import Outcome
-from otel_shed.record import SpanRecord
+from benchmarks.side_by_side import COMPILED, OURS, STOCK, options, plain_too, present, take_turns
+from benchmarks.sinks import ShedSink, StockSink
+from benchmarks.spans import ended_spans
+from otel_shed import SheddingSpanProcessor
+from otel_shed.command.comparison import Figure, Goal, compared
 
-
-class StockSink(SpanExporter):
-    """Takes spans at once, or hangs."""
-
-    def __init__(self, hang: bool) -> None:
-        self.hang = hang
-        self.over = threading.Event()
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        if self.hang:
-            self.over.wait()
-        return SpanExportResult.SUCCESS
-
-    def shutdown(self) -> None:
-        self.over.set()
+SITUATIONS = ((1, False), (2, False), (4, False), (8, False), (1, True), (8, True))
+# Issue 5, of the compiled parts.
+HEALTHY, FULL = Goal(1.3), Goal(8.0)
+BATCH = 512
+PAUSE_SECONDS = 0.002
+SPANS = 512  # few: in a program the span that ends has just been written, and is in the processor's cache
+QUEUE = 2_048
 
 
-class ShedSink(OTLPSpanExporter):
-    """Our exporter with its last step, the network, left out."""
+@dataclass(frozen=True)
+class Turn:
+    """Microseconds of CPU a call; of the clock p50, p99 and the most of a call; calls a second of all threads."""
 
-    def __init__(self, hang: bool) -> None:
-        super().__init__()
-        self.hang = hang
-        self.over = threading.Event()
-
-    def send_records(self, records: Sequence[SpanRecord], *, budget: float) -> Outcome:
-        if self.hang:
-            self.over.wait()
-        return Outcome(accepted=len(records))
-
-    def abort(self) -> None:
-        self.over.set()
+    cpu: float
+    p50: float
+    p99: float
+    most: float
+    rate: float
 
 
-def ended_spans(count: int) -> list[ReadableSpan]:
-    """Spans of five attributes, as the SDK hands them to a processor."""
-    kept: list[ReadableSpan] = []
-
-    class Keep(SpanProcessor):
-        def on_end(self, span: ReadableSpan) -> None:
-            kept.append(span)
-
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(Keep())
-    tracer = provider.get_tracer("benchmark")
-    for number in range(count):
-        with tracer.start_as_current_span("GET /cart/{id}") as span:
-            span.set_attribute("http.request.method", "GET")
-            span.set_attribute("http.route", "/cart/{id}")
-            span.set_attribute("http.response.status_code", 200)
-            span.set_attribute("cart.items", number)
-            span.set_attribute("user.id", f"user-{number % 1000}")
-    return kept
+Call = Callable[[ReadableSpan], None]
 
 
-# Microseconds of one call, and spans a second.
-COLUMNS = ("mean", "p50", "p99", "max", "spans/s")
-
-
-def measure(processor: SpanProcessor, spans: list[ReadableSpan], threads: int) -> tuple[list[int], float]:
-    """Nanoseconds of each call, and seconds of all."""
-    times: list[list[int]] = [[] for _ in range(threads)]
+def together(threads: int, run: Callable[[int], None]) -> float:
+    """Seconds until all have run."""
     start = threading.Barrier(threads + 1)
 
-    def run(mine: list[int], share: list[ReadableSpan]) -> None:
-        on_end, now = processor.on_end, time.perf_counter_ns
+    def begin(number: int) -> None:
         start.wait()
-        for span in share:
-            began = now()
-            on_end(span)
-            mine.append(now() - began)
+        run(number)
 
-    workers = [threading.Thread(target=run, args=(times[n], spans[n::threads])) for n in range(threads)]
+    workers = [threading.Thread(target=begin, args=(number,)) for number in range(threads)]
     for worker in workers:
         worker.start()
     start.wait()
     began = time.perf_counter()
     for worker in workers:
         worker.join()
-    elapsed = time.perf_counter() - began
-    return sorted(value for mine in times for value in mine), elapsed
+    return time.perf_counter() - began
 
 
-def situation(
-    make: Callable[[bool], SpanProcessor], spans: list[ReadableSpan], *, threads: int, hung: bool
-) -> tuple[float, ...]:
-    """The figures of one run, in the order of the columns."""
-    processor = make(hung)
-    for span in spans[:3000]:  # warm, and where it hangs: fill the queue
-        processor.on_end(span)
-    if not hung:
+def cpu_of_calls(on_end: Call, spans: Sequence[ReadableSpan], calls: int, threads: int, pause: float) -> float:
+    """Microseconds of the calling threads; ``pause``: seconds after each batch of all of them."""
+    chunk = spans[: BATCH // threads]
+    chunks = max(1, calls // (threads * len(chunk)))
+    taken = [0.0] * threads
+
+    def run(number: int) -> None:
+        for _ in range(chunks):
+            began = time.thread_time()
+            for span in chunk:
+                on_end(span)
+            taken[number] += time.thread_time() - began
+            if pause:
+                time.sleep(pause)
+
+    together(threads, run)
+    return sum(taken) / (threads * chunks * len(chunk)) * 1e6
+
+
+def times_of_calls(on_end: Call, spans: Sequence[ReadableSpan], calls: int, threads: int) -> tuple[list[int], float]:
+    """Nanoseconds of each call, in order of size, and seconds of all."""
+    times: list[list[int]] = [[] for _ in range(threads)]
+
+    def run(number: int) -> None:
+        mine, now = times[number], time.perf_counter_ns
+        for span in itertools.islice(itertools.cycle(spans), calls // threads):
+            began = now()
+            on_end(span)
+            mine.append(now() - began)
+
+    seconds = together(threads, run)
+    return sorted(itertools.chain.from_iterable(times)), seconds
+
+
+def turn(who: str, spans: Sequence[ReadableSpan], calls: int, threads: int, hung: bool) -> Turn:
+    sink = (StockSink if who == STOCK else ShedSink)(hung)
+    processor: SpanProcessor = (BatchSpanProcessor if who == STOCK else SheddingSpanProcessor)(sink)
+    on_end = processor.on_end
+    for span in itertools.islice(itertools.cycle(spans), QUEUE + 2 * BATCH if hung else BATCH):
+        on_end(span)
+    if hung:
+        sink.entered.wait(10)
+        for span in itertools.islice(itertools.cycle(spans), QUEUE + BATCH):
+            on_end(span)
+    else:
         processor.force_flush()
-    times, seconds = measure(processor, spans, threads)
-    exporter = processor.span_exporter
-    exporter.over.set()
+    cpu = cpu_of_calls(on_end, spans, calls, threads, 0.0 if hung else PAUSE_SECONDS)
+    times, seconds = times_of_calls(on_end, spans, calls, threads)
+    sink.over.set()
     processor.shutdown()
-    inside = (statistics.fmean(times), times[len(times) // 2], times[len(times) * 99 // 100], times[-1])
-    return (*(nanoseconds / 1000 for nanoseconds in inside), len(times) / seconds)
+    quantiles = (times[len(times) // 2] / 1e3, times[len(times) * 99 // 100] / 1e3, times[-1] / 1e3)
+    return Turn(cpu, *quantiles, len(times) / seconds)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=3)
+def in_situation(
+    spans: Sequence[ReadableSpan], calls: int, rounds: int, *, threads: int, hung: bool
+) -> dict[str, list[Turn]]:
+    """Of each candidate in each round."""
+    told: dict[str, list[Turn]] = {who: [] for who in (STOCK, OURS)}
+
+    def take(who: str) -> float:
+        told[who].append(turn(who, spans, calls, threads, hung))
+        return told[who][-1].cpu
+
+    take_turns({who: functools.partial(take, who) for who in told}, rounds)
+    return told
+
+
+def figures(arguments: argparse.Namespace) -> Iterator[Figure]:
+    if arguments.quick:
+        arguments.rounds, arguments.calls = min(arguments.rounds, 3), min(arguments.calls, 5_000)
+    spans = ended_spans(SPANS)
+    rates: dict[int, dict[str, list[float]]] = {}
+    for threads, hung in SITUATIONS:
+        turns = in_situation(spans, arguments.calls, arguments.rounds, threads=threads, hung=hung)
+
+        def of(name: str, turns: dict[str, list[Turn]] = turns) -> dict[str, list[float]]:
+            return {who: [getattr(each, name) for each in own] for who, own in turns.items()}
+
+        name = f"{threads} thread{'s' if threads > 1 else ''}, {'hung and full' if hung else 'healthy'}"
+        goals = {COMPILED: FULL if hung else HEALTHY} if threads in (1, 8) else {}
+        yield from compared("on_end", f"{name}: CPU a call", "us", of("cpu"), goals=goals)
+        for field in ("p50", "p99", "most"):
+            yield from compared("on_end", f"{name}: {field}", "us", of(field))
+        yield from compared("on_end", f"{name}: all threads", "spans/s", of("rate"), more_is_better=True)
+        if not hung:
+            rates[threads] = of("rate")
+    times = {who: [one / many for one, many in zip(rates[1][who], rates[8][who], strict=True)] for who in rates[1]}
+    yield from compared("on_end", "by the clock, 8 threads to 1", "times", times, with_ratio=False)
+    yield from plain_too("on_end", arguments)
+
+
+def main() -> int:
+    parser = options(__doc__, rounds=9)
+    parser.add_argument("--calls", type=int, default=10_000, help="of a turn (10000)")
     arguments = parser.parse_args()
-    logging.getLogger().addHandler(logging.NullHandler())  # log lines are made, as in a program, and not written
-    spans = ended_spans(5_000) * max(1, arguments.calls // 5_000)
-    makers: dict[str, Callable[[bool], SpanProcessor]] = {
-        "stock": lambda hang: BatchSpanProcessor(StockSink(hang)),
-        "otel-shed": lambda hang: SheddingSpanProcessor(ShedSink(hang)),
-    }
-    print(f"{'situation':<28}{'':<12}" + "".join(f"{column:>11}" for column in COLUMNS) + "   calls in microseconds")
-    costs: dict[tuple[str, int], float] = {}
-    for threads, hung in ((1, False), (2, False), (4, False), (8, False), (1, True), (8, True)):
-        rows: dict[str, list[tuple[float, ...]]] = {name: [] for name in makers}
-        for _ in range(arguments.rounds):
-            for name, make in makers.items():
-                rows[name].append(situation(make, spans, threads=threads, hung=hung))
-        figures = {name: [statistics.median(column) for column in zip(*row, strict=True)] for name, row in rows.items()}
-        label = f"{threads} thread{'s' if threads > 1 else ''}, {'hung and full' if hung else 'healthy'}"
-        for name, values in figures.items():
-            print(f"{label:<28}{name:<12}" + "".join(f"{value:>11.1f}" for value in values))
-            if not hung:
-                costs[name, threads] = 1.0 / values[-1]
-        ratio = [ours / stock for ours, stock in zip(figures["otel-shed"], figures["stock"], strict=True)]
-        print(f"{'':<28}{'ratio':<12}" + "".join(f"{value:>11.2f}" for value in ratio))
-    for name in makers:
-        print(f"{name}: a span costs {costs[name, 8] / costs[name, 1]:.2f} times as much with 8 threads as with 1")
+    return present(arguments, figures(arguments))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

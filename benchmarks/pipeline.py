@@ -1,127 +1,145 @@
-"""CPU per delivered span, stock and ours in turns, each run a process of its own, to a receiver in another process.
+"""What tracing costs the whole process, and what arrives: stock, ours and no processor, in turns, in one process.
 
-The processes make the same spans of five attributes as fast as they can, with a queue that holds them all, and end with
-a shutdown that delivers them. Extra CPU is the run's own (all threads) less that of a run without a processor, divided
-by the spans that the receiver counted. Run: python benchmarks/pipeline.py [--spans 20000] [--rounds 3]
+    python -m benchmarks.pipeline [--rounds N] [--spans 4096] [--burst 40000]
+
+Spans of five attributes are made as fast as possible and exported to a receiver in another process, over gRPC and HTTP,
+with and without compression. First with a queue that holds them all, so that nothing is lost, in turns of a thousand
+spans, a few to a round: CPU is that of the whole process until all is delivered; extra CPU a delivered span is what is
+more than in the same round without a processor, divided by the spans that the receiver counted. Then bursts with the
+queue as it is by default: how many of them are delivered, and how many a second the program makes.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import logging
-import statistics
-import subprocess
+import functools
+import itertools
+import operator
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
+
+from opentelemetry.sdk.trace import TracerProvider
+
+from benchmarks.receiving import PROTOCOLS, ReceiverProcess, provider_of
+from benchmarks.side_by_side import COMPILED, NONE, OURS, STOCK, options, plain_too, present, take_turns
+from benchmarks.spans import make_span
+from otel_shed.command.comparison import SHARE, Figure, Goal, compared
+
+COMPRESSIONS = ("none", "gzip")
+KINDS = (NONE, STOCK, OURS)
+# Issue 5: at most a fifteenth over gRPC and a twentieth over HTTP, compiled and without compression.
+TIMES_CHEAPER = {"grpc": 15.0, "http/protobuf": 20.0}
+ALL = 10**6  # a queue that nothing is lost from
+SLICE = 1_024  # spans; short, so that a machine that changes its pace changes it for all candidates
+FLUSH_MILLIS = 120_000
 
 
-def child(kind: str, protocol: str, endpoint: str, count: int) -> None:
-    """One run: make ``count`` spans, deliver them, print the CPU seconds that it took."""
-    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as StockGrpc
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as StockHttp
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+@dataclass(frozen=True)
+class Turn:
+    """What one turn came to: CPU seconds of the process, seconds in which the spans were made, spans that arrived."""
 
-    from otel_shed import OTLPSpanExporter, SheddingSpanProcessor
+    cpu: float
+    seconds: float
+    made: int
+    delivered: int
 
-    logging.disable(logging.CRITICAL)
-    provider = TracerProvider(shutdown_on_exit=False)
-    grpc = protocol == "grpc"
-    if kind == "stock":
-        stock = StockGrpc(endpoint, insecure=True) if grpc else StockHttp(f"{endpoint}/v1/traces")
-        provider.add_span_processor(BatchSpanProcessor(stock, max_queue_size=10**6))
-    elif kind == "otel-shed":
-        url = endpoint if grpc else f"{endpoint}/v1/traces"
-        provider.add_span_processor(SheddingSpanProcessor(OTLPSpanExporter(protocol, url), max_queue_size=10**6))
+    def __add__(self, other: Turn) -> Turn:
+        return Turn(*(one + more for one, more in zip(astuple(self), astuple(other), strict=True)))
+
+
+def turn(provider: TracerProvider, receiver: ReceiverProcess, count: int) -> Turn:
     tracer = provider.get_tracer("benchmark")
-
-    def make(number: int) -> None:
-        with tracer.start_as_current_span("GET /cart/{id}") as span:
-            span.set_attribute("http.request.method", "GET")
-            span.set_attribute("http.route", "/cart/{id}")
-            span.set_attribute("http.response.status_code", 200)
-            span.set_attribute("cart.items", number)
-            span.set_attribute("user.id", f"user-{number % 1000}")
-
-    for number in range(1000):
-        make(number)
-    provider.force_flush()
+    before = receiver.spans()
     began, cpu = time.perf_counter(), time.process_time()
     for number in range(count):
-        make(number)
-    made = time.perf_counter() - began
-    provider.force_flush(120_000)
+        make_span(tracer, number)
+    seconds = time.perf_counter() - began
+    provider.force_flush(FLUSH_MILLIS)
     cpu = time.process_time() - cpu
-    provider.shutdown()
-    print(json.dumps({"cpu": cpu, "made": made}))
+    return Turn(cpu, seconds, count, receiver.spans() - before)
 
 
-class Receiver:
-    """The package's own receiver in a process of its own."""
+def turns_of(
+    providers: dict[str, TracerProvider], receiver: ReceiverProcess, count: int, rounds: int, *, slices: int = 1
+) -> dict[str, list[Turn]]:
+    """Of each candidate in each round, which has so many slices, ``count`` spans each."""
+    told: dict[str, list[Turn]] = {who: [] for who in providers}
 
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "otel_shed.testing.receiver", "--grpc-port", "0", "--http-port", "0"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        ports = json.loads(self.process.stdout.readline())
-        self.endpoints = {
-            "grpc": f"http://127.0.0.1:{ports['grpc_port']}",
-            "http/protobuf": f"http://127.0.0.1:{ports['http_port']}",
-        }
+    def take(who: str) -> float:
+        told[who].append(turn(providers[who], receiver, count))
+        return told[who][-1].cpu
 
-    def stop(self) -> int:
-        """Stop it; the spans that it has counted."""
-        self.process.terminate()
-        out, _ = self.process.communicate(timeout=30)
-        return int(json.loads(out.splitlines()[-1])["spans"])
+    for provider in providers.values():
+        turn(provider, receiver, 500)  # connected, and warm
+    take_turns({who: functools.partial(take, who) for who in providers}, rounds * slices)
+    for provider in providers.values():
+        provider.shutdown()
+    return {
+        who: [functools.reduce(operator.add, own[first : first + slices]) for first in range(0, len(own), slices)]
+        for who, own in told.items()
+    }
 
 
-def run(kind: str, protocol: str, count: int) -> tuple[float, float, int]:
-    """CPU seconds, seconds to make the spans, spans delivered."""
-    receiver = Receiver()
-    try:
-        out = subprocess.run(
-            [sys.executable, __file__, "--child", kind, protocol, receiver.endpoints[protocol], str(count)],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-    finally:
-        delivered = receiver.stop()
-    figures = json.loads(out)
-    return figures["cpu"], figures["made"], max(0, delivered - 1000)
+def extra(turns: dict[str, list[Turn]]) -> dict[str, list[float]]:
+    """Microseconds of CPU a delivered span, in each round."""
+    free = [each.cpu for each in turns[NONE]]
+    return {
+        who: [(own.cpu - base) / max(1, own.delivered) * 1e6 for own, base in zip(turns[who], free, strict=True)]
+        for who in turns
+        if who != NONE
+    }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spans", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+def delivered(turns: dict[str, list[Turn]]) -> dict[str, list[float]]:
+    """The share of the spans that arrived, in each round."""
+    return {who: [each.delivered / each.made for each in own] for who, own in turns.items() if who != NONE}
+
+
+def cost(arguments: argparse.Namespace, receiver: ReceiverProcess, protocol: str, compression: str) -> Iterator[Figure]:
+    """With a queue that holds all."""
+    providers = {who: provider_of(who, receiver, protocol, compression, max_queue_size=ALL) for who in KINDS}
+    slices = max(1, arguments.spans // SLICE)
+    turns = turns_of(providers, receiver, min(SLICE, arguments.spans), arguments.rounds, slices=slices)
+    name = f"{protocol}, {compression}"
+    yield from compared("pipeline", f"{name}: delivered", SHARE, delivered(turns))
+    created = {who: [each.cpu / each.made * 1e6 for each in own] for who, own in turns.items()}
+    yield from compared("pipeline", f"{name}: CPU a created span", "us", created)
+    goals = {COMPILED: Goal(TIMES_CHEAPER[protocol])} if compression == "none" else {}
+    yield from compared("pipeline", f"{name}: extra CPU, delivered", "us", extra(turns), goals=goals)
+
+
+def burst(arguments: argparse.Namespace, receiver: ReceiverProcess, protocol: str) -> Iterator[Figure]:
+    """With everything as it is by default."""
+    providers = {who: provider_of(who, receiver, protocol) for who in KINDS}
+    turns = turns_of(providers, receiver, arguments.burst, max(1, arguments.rounds // 4))
+    name = f"{protocol}, burst of {arguments.burst:,}"
+    goals = {who: Goal(1.0, True, False) for who in (OURS,)}
+    yield from compared("pipeline", f"{name}: delivered", SHARE, delivered(turns), goals=goals, more_is_better=True)
+    rates = {who: [each.made / each.seconds for each in own] for who, own in turns.items()}
+    yield from compared("pipeline", f"{name}: made", "spans/s", rates, more_is_better=True)
+    yield from compared("pipeline", f"{name}: extra CPU", "us", extra(turns))
+
+
+def figures(arguments: argparse.Namespace) -> Iterator[Figure]:
+    if arguments.quick:
+        arguments.rounds, arguments.burst = min(arguments.rounds, 3), min(arguments.burst, 10_000)
+    with ReceiverProcess() as receiver:
+        for protocol, compression in itertools.product(PROTOCOLS, COMPRESSIONS):
+            yield from cost(arguments, receiver, protocol, compression)
+        for protocol in PROTOCOLS:
+            yield from burst(arguments, receiver, protocol)
+    yield from plain_too("pipeline", arguments)
+
+
+def main() -> int:
+    parser = options(__doc__, rounds=12)
+    parser.add_argument("--spans", type=int, default=4_096, help="of a round (4096)")
+    parser.add_argument("--burst", type=int, default=40_000, help="spans of a burst (40000)")
     arguments = parser.parse_args()
-    if arguments.child:
-        kind, protocol, endpoint, count = arguments.child
-        child(kind, protocol, endpoint, int(count))
-        return
-    print(f"{'protocol':<16}{'':<12}{'spans/s made':>14}{'delivered':>11}{'CPU us/span':>13}   medians")
-    for protocol in ("grpc", "http/protobuf"):
-        rows: dict[str, list[tuple[float, float, float]]] = {"none": [], "stock": [], "otel-shed": []}
-        for _ in range(arguments.rounds):
-            for kind, row in rows.items():
-                cpu, made, delivered = run(kind, protocol, arguments.spans)
-                row.append((cpu, arguments.spans / made, delivered / arguments.spans))
-        base = statistics.median(cpu for cpu, _, _ in rows["none"])
-        extra = {}
-        for kind, row in rows.items():
-            cpu, rate, share = (statistics.median(column) for column in zip(*row, strict=True))
-            extra[kind] = (cpu - base) / (arguments.spans * share) * 1e6 if share else 0.0
-            print(f"{protocol:<16}{kind:<12}{rate:>14.0f}{share:>10.0%} {extra[kind]:>12.1f}")
-        print(f"{'':<16}extra CPU, otel-shed to stock: {extra['otel-shed'] / extra['stock']:.2f}")
+    return present(arguments, figures(arguments))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

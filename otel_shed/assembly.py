@@ -160,7 +160,7 @@ class Assembly:
         return SpanExporterSender(exporter, export_timeout=config.export_timeout, clock=self._clock)
 
     def add_sampler(self, sampler: AdaptiveSampler) -> None:
-        """Count the decisions of ``sampler`` in the stats, and in what the budget goes by; and its time as tracing's."""
+        """Count the decisions of ``sampler`` in the stats and in what the budget goes by, and its time as tracing's."""
         if self.control.meter is not None:
             sampler.should_sample = self.control.meter.metered(sampler.should_sample)  # type: ignore[method-assign]
         with self._lock:

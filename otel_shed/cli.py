@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from otel_shed.command.bench import BENCHMARKS, BenchOptions, run_bench
 from otel_shed.command.companion import StartError
 from otel_shed.otlp.settings import PROTOCOLS, ExporterSettings
 
@@ -86,6 +87,14 @@ def _doctor(arguments: argparse.Namespace) -> int:
     )
 
 
+def _bench(arguments: argparse.Namespace) -> int:
+    try:
+        return run_bench(BenchOptions(names=arguments.names, quick=arguments.quick, out=arguments.out), sys.stdout)
+    except OSError as error:
+        print(f"otel-shed bench: {error}", file=sys.stderr)
+        return 1
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="otel-shed",
@@ -149,6 +158,25 @@ def _parser() -> argparse.ArgumentParser:
         "--timeout", type=_positive, default=5.0, help="seconds to wait for any one answer (default: 5)"
     )
     doctor.set_defaults(run=_doctor)
+
+    bench = commands.add_parser(
+        "bench",
+        help="measure what it costs, beside the stock SDK (in a source tree)",
+        description="Run the benchmarks of the source tree, stock and otel-shed in turns, and write a table and a "
+        "plot. The exit status is 0 if all of them went through, whatever they found.",
+    )
+    bench.add_argument(
+        "names", nargs="*", type=_benchmark, metavar="NAME", help=f"which: {', '.join(BENCHMARKS)} (default: all)"
+    )
+    bench.add_argument("--quick", action="store_true", help="a few minutes instead of about 20; rough")
+    bench.add_argument(
+        "--out",
+        type=Path,
+        default=Path("otel-shed-bench"),
+        metavar="FOLDER",
+        help="where to write them (default: otel-shed-bench)",
+    )
+    bench.set_defaults(run=_bench)
     return parser
 
 
@@ -168,6 +196,12 @@ def _version() -> str:
         return importlib.metadata.version("otel-shed")
     except importlib.metadata.PackageNotFoundError:  # run from a source tree
         return "(not installed)"
+
+
+def _benchmark(text: str) -> str:
+    if text not in BENCHMARKS:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(BENCHMARKS)}")
+    return text
 
 
 def _positive(text: str) -> float:

@@ -44,7 +44,7 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert ended.value.code == 0
     out = capsys.readouterr().out
-    assert {"demo", "outage", "doctor"} <= set(out.split())
+    assert {"demo", "outage", "doctor", "bench"} <= set(out.split())
 
 
 @pytest.mark.parametrize(
