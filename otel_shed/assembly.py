@@ -101,7 +101,7 @@ class Assembly:
         flow = control.add_flow(
             seen,
             queue_capacity=max_batches * config.max_export_batch_size if max_batches else config.max_queue_size,
-            batch_size=config.max_export_batch_size,
+            batch_size=config.max_export_batch_size * config.concurrent_requests,
             decides_traces=max_batches is None,
         )
 
@@ -156,6 +156,8 @@ class Assembly:
                 exporter,
                 export_timeout=config.export_timeout,
                 max_request_bytes=config.max_request_bytes,
+                max_request_spans=config.max_export_batch_size,
+                at_once=config.concurrent_requests,
             )
         return SpanExporterSender(exporter, export_timeout=config.export_timeout, clock=self._clock)
 

@@ -82,6 +82,9 @@ class ShedConfig:
         high=64 * 2**20,  # what OTLP's own limit for a client is; the exporter refuses more
         at_most="max_held_bytes",
     )
+    concurrent_requests: int = setting(
+        1, "OTEL_SHED_CONCURRENT_REQUESTS", "Requests made at a time, each on its own connection.", low=1, high=64
+    )
     flush_on_sigterm: bool = setting(
         False,
         "OTEL_SHED_FLUSH_ON_SIGTERM",

@@ -22,6 +22,9 @@ OTEL_SHED_MAX_HELD_BYTES = "OTEL_SHED_MAX_HELD_BYTES"
 OTEL_SHED_MAX_REQUEST_BYTES = "OTEL_SHED_MAX_REQUEST_BYTES"
 """Bytes of one request before compression (default 4000000)."""
 
+OTEL_SHED_CONCURRENT_REQUESTS = "OTEL_SHED_CONCURRENT_REQUESTS"
+"""Requests made at a time, each on its own connection (default 1)."""
+
 OTEL_SHED_FLUSH_ON_SIGTERM = "OTEL_SHED_FLUSH_ON_SIGTERM"
 """Whether SIGTERM flushes before the process ends (true or false; default false, with the distro true)."""
 

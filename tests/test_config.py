@@ -56,6 +56,7 @@ def test_defaults_are_the_specifications() -> None:
         "max_held_spans": 16384,
         "max_held_bytes": 33554432,
         "max_request_bytes": 4000000,
+        "concurrent_requests": 1,
         "flush_on_sigterm": False,
         "enter_pressure": 0.75,
         "leave_pressure": 0.5,

@@ -7,7 +7,8 @@ The rule: it changes nothing of what is sent or said.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from otel_shed.control.signals.exports import Exports
 from otel_shed.log_limit import LogLimit
@@ -33,6 +34,7 @@ class ObservedSender:
         self._closed = closed
         self._clock = clock
         self._log = LogLimit(logging.getLogger("otel_shed"), clock=clock)
+        self.at_once = sender.at_once
         self.record: Encoder = sender.record
         self.fits = sender.fits
         self.split = sender.split
@@ -53,6 +55,23 @@ class ObservedSender:
             self._tell(began, outcome)
         return outcome
 
+    def send_all(self, pieces: Sequence[Sequence[SpanRecord]]) -> Iterator[Outcome]:
+        """Send, and tell; of requests that are made at once, as of one call."""
+        if self.at_once == 1:
+            yield from map(self.send, pieces)
+            return
+        began = self._clock()
+        self._exports.began()
+        whole = Outcome(accepted=0, attempts=1)
+        ended = False
+        try:
+            for outcome in self._sender.send_all(pieces):
+                whole = _together(whole, outcome)
+                yield outcome
+            ended = True
+        finally:
+            self._tell(began, whole if ended else replace(whole, reason=DropReason.EXPORTER_ERROR))
+
     def _tell(self, began: float, outcome: Outcome) -> None:
         try:
             self._exports.ended(outcome)
@@ -64,3 +83,16 @@ class ObservedSender:
         """Close the exporter, once; what it said says nothing of others any more, even if it never comes back."""
         self._closed()
         self._sender.shutdown(timeout)
+
+
+def _together(one: Outcome, other: Outcome) -> Outcome:
+    """What two requests came to, as if they had been one: an attempt beyond the first was one that failed."""
+    return Outcome(
+        accepted=one.accepted + other.accepted,
+        rejected=one.rejected + other.rejected,
+        reason=one.reason or other.reason,
+        message=one.message or other.message,
+        attempts=one.attempts + max(0, other.attempts - 1),
+        duration=max(one.duration, other.duration),
+        throttled_until=max(one.throttled_until or 0.0, other.throttled_until or 0.0) or None,
+    )

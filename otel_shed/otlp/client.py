@@ -1,8 +1,9 @@
 """One batch to the collector: attempts, back-off, and the waits that the collector asks for.
 
-Owns what is known of the collector (until when it wants to be left alone, what the last attempt came to); only the
-thread that calls ``send`` writes that, one call at a time. ``hurry`` and ``abort`` come from other threads and only set
-a signal each. The rule: a request is made only if nothing forbids it (a wait that the collector asked for, a shutdown).
+Owns what is known of the collector (until when it wants to be left alone, what the last attempt came to); the threads
+that send write that, one in each lane, each with a transport of its own. ``hurry`` and ``abort`` come from others and
+only set a signal each. The rule: a request is made only if nothing forbids it (a wait that the collector asked for, of
+whichever lane, a shutdown).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from opentelemetry.context import (
 )
 
 from otel_shed.log_limit import LogLimit
-from otel_shed.native import Signal
+from otel_shed.native import Signal, allocate_lock
 from otel_shed.otlp.retry import Attempt, RetryPolicy, Verdict
 from otel_shed.otlp.transport import MAX_REQUEST_BYTES, Transport
 from otel_shed.outcome import DropReason, Outcome
@@ -35,7 +36,7 @@ class OTLPClient:
 
     timeout: seconds of one attempt at most. clock: seconds, monotonic; random: 0..1. wait: waits for the signal at most
     so many seconds by that clock, and says whether it was set. endpoint: for log lines. on_attempt: told of each
-    attempt, on the sending thread.
+    attempt, on the thread that made it, of one at a time.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class OTLPClient:
     ) -> None:
         self.on_attempt = on_attempt
         self.last_attempt: Attempt | None = None
-        self._transport = transport
+        self._transports: tuple[Transport, ...] = (transport,)
         self._timeout = timeout
         self._clock = clock
         self._random = random
@@ -64,6 +65,7 @@ class OTLPClient:
         self._renew()
 
     def _renew(self) -> None:
+        self._telling = allocate_lock()  # held to write what is known, and to tell of it
         self._hurried = Signal()
         self._aborted = Signal()
         self._ends_at = math.inf  # of hurry()
@@ -83,16 +85,19 @@ class OTLPClient:
         """Shutdown has given up: interrupt the call in flight; every further ``send`` fails at once."""
         self._aborted.set()
         self._hurried.set()
-        self._transport.cancel()
+        for transport in self._transports:
+            transport.cancel()
 
     def close(self) -> None:
         """Give up the connection."""
-        self._transport.close()
+        for transport in self._transports:
+            transport.close()
 
     def after_fork_in_child(self) -> None:
         """Begin anew with signals and connection; what the collector asked for holds for this process too."""
         self._renew()
-        self._transport.after_fork_in_child()
+        for transport in self._transports:
+            transport.after_fork_in_child()
 
     @property
     def throttled_until(self) -> float | None:
@@ -102,40 +107,67 @@ class OTLPClient:
 
     # -- the sending thread --------------------------------------------------------------------------------------
 
+    @property
+    def lanes(self) -> int:
+        """How many threads may send at once: one to a transport."""
+        return len(self._transports)
+
+    def add_lane(self, transport: Transport) -> None:
+        """Let one more thread send, through ``transport``; while no thread does."""
+        self._transports = (*self._transports, transport)
+        if self._aborted.is_set():
+            transport.cancel()
+
     def send(self, payload: bytes, count: int, *, budget: float, park: bool = True) -> Outcome:
         """Send one request of ``count`` spans; returns when its fate is known, and does not raise.
 
         ``budget``: seconds of trying, back-off included. Waits that the collector asked for do not count, up to the
         policy's ``longest_park``; with ``park`` False they do, and one that is longer than what is left fails at once.
         """
+        return self.deliver(payload, count, budget=budget, park=park)[0]
+
+    def deliver(
+        self, payload: bytes, count: int, *, budget: float, park: bool = True, lane: int = 0
+    ) -> tuple[Outcome, Attempt | None]:
+        """As ``send``, by the thread of that lane; with the last attempt, None if there was none."""
         token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
         try:
-            return _Batch(self, payload, count, budget, park).deliver()
+            batch = _Batch(self, self._transports[lane], payload, count, budget, park)
+            return batch.deliver(), batch.last
         finally:
             detach(token)
 
-    def _attempt(self, payload: bytes, timeout: float) -> Attempt:
+    def _attempt(self, transport: Transport, payload: bytes, timeout: float) -> Attempt:
         began = self._clock()
         hurried = self._hurried.is_set()
-        attempt = self._transport.send(payload, timeout)
+        attempt = transport.send(payload, timeout)
         attempt = replace(attempt, duration=self._clock() - began)
-        self.last_attempt = attempt
-        self._gone = hurried and not attempt.answered
         if not attempt.answered:
             self._log.warning("silence", "no answer from %s: %s", self._endpoint, attempt.words)
-        if self.on_attempt is not None:
-            try:
-                self.on_attempt(attempt)
-            except Exception as error:  # a listener's fault is not the batch's
-                self._log.warning("listener", "a listener to attempts failed: %s: %s", type(error).__name__, error)
+        with self._telling:
+            self.last_attempt = attempt
+            self._gone = hurried and not attempt.answered
+            if self.on_attempt is not None:
+                try:
+                    self.on_attempt(attempt)
+                except Exception as error:  # a listener's fault is not the batch's
+                    self._log.warning("listener", "a listener to attempts failed: %s: %s", type(error).__name__, error)
         return attempt
+
+    def _throttle(self, pause: float) -> None:
+        """Leave the collector alone for so many seconds, or for longer if another lane was asked to."""
+        with self._telling:
+            self._throttled_until = max(self._throttled_until or -math.inf, self._clock() + pause)
 
 
 class _Batch:
     """One request on its way; lives for one call of ``send``."""
 
-    def __init__(self, client: OTLPClient, payload: bytes, count: int, budget: float, park: bool) -> None:
+    def __init__(
+        self, client: OTLPClient, transport: Transport, payload: bytes, count: int, budget: float, park: bool
+    ) -> None:
         self._client = client
+        self._transport = transport
         self._payload = payload
         self._count = count
         self._budget = budget
@@ -144,7 +176,7 @@ class _Batch:
         self._attempts = 0
         self._tried = 0.0  # seconds of the budget that are used up
         self._parked = 0.0  # seconds waited because the collector asked for it
-        self._last: Attempt | None = None
+        self.last: Attempt | None = None
 
     def deliver(self) -> Outcome:
         if len(self._payload) > MAX_REQUEST_BYTES:
@@ -170,7 +202,7 @@ class _Batch:
         if left <= 0:
             return self._exhausted()
         was_hurried = client._hurried.is_set()
-        attempt = self._last = client._attempt(self._payload, min(client._timeout, left))
+        attempt = self.last = client._attempt(self._transport, self._payload, min(client._timeout, left))
         self._attempts += 1
         self._tried += attempt.duration
         if attempt.verdict is Verdict.ACCEPTED:
@@ -181,7 +213,7 @@ class _Batch:
             return self._lost(DropReason.SHUTDOWN, attempt.words)
         if attempt.retry_after is not None:
             pause = client._policy.throttle(attempt.retry_after, self._attempts, client._random)
-            client._throttled_until = client._clock() + pause
+            client._throttle(pause)
             return None
         if was_hurried:  # that was the last try
             return self._lost(DropReason.SHUTDOWN, attempt.words)
@@ -230,13 +262,13 @@ class _Batch:
         return self._outcome(self._count - rejected, rejected, None, attempt.message)
 
     def _exhausted(self) -> Outcome:
-        late = self._last is None or self._last.timed_out
+        late = self.last is None or self.last.timed_out
         reason = DropReason.EXPORT_TIMEOUT if late else DropReason.RETRY_EXHAUSTED
         return self._lost(reason, self._words or "there was no time for an attempt")
 
     @property
     def _words(self) -> str:
-        return self._last.words if self._last is not None else ""
+        return self.last.words if self.last is not None else ""
 
     def _lost(self, reason: DropReason, message: str) -> Outcome:
         return self._outcome(0, 0, reason, message)

@@ -1,22 +1,34 @@
 """urllib3 connections on which no wait outlasts the exchange's deadline.
 
 Owns the socket's time limit, which it sets anew before each system call: urllib3 (like every client on top of Python's
-sockets) limits one call only, so a server that sends a byte now and then could hold an export for ever. Used by the
-sending thread; only ``Exchange.interrupt`` comes from another. The rule: no call on the socket without a limit.
+sockets) limits one call only, so a server that sends a byte now and then could hold an export for ever. And the head of
+the last request, which is the next one's but for its length: on a connection that is kept it is sent together with the
+body, past urllib3, which takes a quarter of a millisecond for what is always the same. Used by the sending thread; only
+``Exchange.interrupt`` comes from another. The rule: no call on the socket without a limit.
 """
 
 from __future__ import annotations
 
+import codecs
 import http.client
 import io
+import re
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from otel_shed.otlp.response import OtherResponse, Response, usual_response
+
+# socket.getaddrinfo() imports it with its first call. A process that forks in the middle of an import by another thread
+# has a child that waits for the end of it for ever.
+codecs.lookup("idna")
+
 _CHUNK = 65536
+_ANSWER = 8192  # more than answers are wont to have
+_LENGTH = re.compile(rb"(\r\ncontent-length: *)[0-9]+", re.IGNORECASE)
 
 
 class Exchange:
@@ -25,6 +37,7 @@ class Exchange:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.deadline = 0.0
+        self.connection: KeptConnection | None = None  # that the last request went over
         self._socket: socket.socket | None = None
         self.begin()
 
@@ -60,19 +73,35 @@ class Exchange:
             pass
 
 
-class _DeadlineReader(io.RawIOBase):
-    """What http.client reads from."""
+class KeptConnection(Protocol):
+    """A connection that a request has gone over."""
 
-    def __init__(self, connected: socket.socket, exchange: Exchange) -> None:
+    def can_go_on(self) -> bool:
+        """Whether another may, which is the same but for its body: the server has not closed it."""
+
+    def post(self, body: bytes) -> Response:
+        """Send that one; what comes back."""
+
+
+class _DeadlineReader(io.RawIOBase):
+    """What http.client reads from: what was received already, then the socket."""
+
+    def __init__(self, connected: socket.socket, exchange: Exchange, received: bytes) -> None:
         # The socket's own file, so that the socket stays open until this is closed, as http.client expects.
         self._raw = connected.makefile("rb", buffering=0)
         self._socket = connected
         self._exchange = exchange
+        self._received = received
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
+        if self._received:
+            piece = self._received[: len(buffer)]
+            self._received = self._received[len(piece) :]
+            buffer[: len(piece)] = piece
+            return len(piece)
         self._socket.settimeout(self._exchange.left())
         count = self._raw.readinto(buffer)
         if count:
@@ -88,18 +117,21 @@ class _DeadlineReader(io.RawIOBase):
 class _DeadlineSocket:
     """What http.client makes a response of: it asks for nothing but the file."""
 
-    def __init__(self, connected: socket.socket, exchange: Exchange) -> None:
+    def __init__(self, connected: socket.socket, exchange: Exchange, received: bytes = b"") -> None:
         self._socket = connected
         self._exchange = exchange
+        self._received = received
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_DeadlineReader(self._socket, self._exchange), _CHUNK)
+        return io.BufferedReader(_DeadlineReader(self._socket, self._exchange, self._received), _CHUNK)
 
 
 class _WithDeadline(HTTPConnection):
     def __init__(self, *args: Any, exchange: Exchange, **options: Any) -> None:
         super().__init__(*args, **options)
         self._exchange = exchange
+        self._head: tuple[bytes, bytes] | None = None  # up to the body's length, and after it
+        self._head_is_next = False
 
     def _new_conn(self) -> socket.socket:
         """Connect to one of the host's addresses; each gets its share of the time, not all of it as with urllib3."""
@@ -127,16 +159,47 @@ class _WithDeadline(HTTPConnection):
 
     def request(self, *args: Any, **options: Any) -> None:
         self._exchange.requested = True
+        self._exchange.connection = self
         super().request(*args, **options)
 
+    def endheaders(self, *args: Any, **options: Any) -> None:
+        self._head_is_next = True
+        super().endheaders(*args, **options)
+
     def send(self, data: Any) -> None:
+        is_head, self._head_is_next = self._head_is_next, False
         if self.sock is None:
-            self.connect()
+            self.connect()  # which may itself send, to a proxy
         view = memoryview(data)
-        # A TLS socket has a time limit for each record, not for sendall() as a whole.
-        for start in range(0, len(view), _CHUNK):
+        if is_head:
+            halves = _LENGTH.split(view)
+            self._head = (halves[0] + halves[1], halves[2]) if len(halves) == 3 else None
+        # A time limit is for sendall() as a whole, but with TLS for each record.
+        step = max(1, len(view)) if type(self.sock) is socket.socket else _CHUNK
+        for start in range(0, len(view), step):
             self.sock.settimeout(self._exchange.left())
-            super().send(view[start : start + _CHUNK])
+            super().send(view[start : start + step])
+
+    def can_go_on(self) -> bool:
+        # TLS inside TLS is no socket of Python's.
+        return self._head is not None and isinstance(self.sock, socket.socket) and self.is_connected
+
+    def post(self, body: bytes) -> Response:
+        assert self._head is not None
+        self._exchange.requested = True
+        to_length, rest = self._head
+        try:
+            self.send(b"%b%d%b%b" % (to_length, len(body), rest, body))
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # a server may answer without having read all, and leave
+        connected: socket.socket = self.sock
+        connected.settimeout(self._exchange.left())
+        received = connected.recv(_ANSWER)
+        self._exchange.heard = bool(received)
+        if (usual := usual_response(received)) is not None:
+            return usual
+        source: Any = _DeadlineSocket(connected, self._exchange, received)
+        return OtherResponse(http.client.HTTPResponse(source, method="POST"), self)
 
     def response_class(self, connected: socket.socket, **options: Any) -> http.client.HTTPResponse:  # type: ignore[override]
         return http.client.HTTPResponse(_DeadlineSocket(connected, self._exchange), **options)  # type: ignore[arg-type]

@@ -1,8 +1,9 @@
 """OTLPSpanExporter: the settings, a transport for the protocol and the client put together, behind two interfaces.
 
-The pipeline's worker calls ``send_records``; under a processor of the SDK's its thread calls ``export``. One of either
-is under way at a time; a second caller waits. The rule: nothing here raises once the exporter is made, and nothing is
-sent after shutdown.
+The pipeline's worker calls ``send_requests``; under a processor of the SDK's its thread calls ``export``. One of either
+is under way at a time; a second caller waits. Requests that are made at once have a thread each, a connection each, and
+what is known of the collector together. The rule: nothing here raises once the exporter is made, and nothing is sent
+after shutdown.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import MeterProvider
@@ -26,6 +28,7 @@ from otel_shed.native import Mutex
 from otel_shed.otlp.client import OTLPClient
 from otel_shed.otlp.credentials import credentials_from_provider
 from otel_shed.otlp.encode import EncodeError
+from otel_shed.otlp.lanes import Lanes
 from otel_shed.otlp.operations import Operation, Operations
 from otel_shed.otlp.proof import encode_span
 from otel_shed.otlp.request import build_request, split_by_size
@@ -102,9 +105,14 @@ class OTLPSpanExporter(SpanExporter):
         if not LEAST_REQUEST_BYTES <= self.max_request_bytes <= MAX_REQUEST_BYTES:
             allowed = range_text(LEAST_REQUEST_BYTES, MAX_REQUEST_BYTES, integer=True)
             raise ValueError(f"max_request_bytes must be {allowed}, not {shown(max_request_bytes)}")
-        transport = _transport(self.settings, credentials, channel_options or (), environ)
+        # One to a lane; none connects before it is used.
+        self._new_transport = partial(_transport, self.settings, credentials, channel_options or (), environ)
+        self._lanes: Lanes[Outcome] = Lanes()
         self._client = OTLPClient(
-            transport, timeout=self.settings.timeout, clock=clock, endpoint=self.settings.endpoint.partition("?")[0]
+            self._new_transport(),
+            timeout=self.settings.timeout,
+            clock=clock,
+            endpoint=self.settings.endpoint.partition("?")[0],
         )
         self._clock = clock
         self._log = LogLimit(_logger, clock=clock)
@@ -124,6 +132,31 @@ class OTLPSpanExporter(SpanExporter):
         """
         with self._sending, self._operations.begin(len(records)) as operation:
             return self._send(records, budget, operation, park=True)
+
+    def send_requests(
+        self, requests: Sequence[Sequence[SpanRecord]], *, budget: Callable[[], float], at_once: int = 1
+    ) -> Iterator[Outcome]:
+        """Send a request of each of these, ``at_once`` at a time; what becomes of each, in their order.
+
+        ``budget``: asked as each of them begins; otherwise as for send_records. A wait that the collector asks for
+        holds all of them back.
+        """
+        if at_once == 1 or len(requests) == 1:
+            for records in requests:
+                yield self.send_records(records, budget=budget())
+            return
+        with self._sending:
+            while self._client.lanes < at_once:
+                self._client.add_lane(self._new_transport())
+            yield from self._lanes.run([partial(self._send_in_lane, each, budget) for each in requests], at_once)
+
+    def _send_in_lane(self, records: Sequence[SpanRecord], budget: Callable[[], float], lane: int) -> Outcome:
+        try:
+            with self._operations.begin(len(records)) as operation:
+                return self._send(records, budget(), operation, park=True, lane=lane)
+        except BaseException as error:  # memory is short: these are lost, those in the other lanes are not
+            words = f"{type(error).__name__}: {error}"
+            return Outcome(0, reason=DropReason.EXPORTER_ERROR, message=words, attempts=0)
 
     def hurry(self, patience: float = 0.0) -> None:
         """Shutdown has begun: end any wait, and try a collector that does not answer no more than once again.
@@ -147,15 +180,19 @@ class OTLPSpanExporter(SpanExporter):
         return self._client.throttled_until
 
     def on_attempt(self, listener: Callable[[Attempt], None] | None) -> None:
-        """Have ``listener`` told of each request, on the thread that sends; it must not raise."""
+        """Have ``listener`` told of each request, on the thread that made it, of one at a time; it must not raise."""
         self._client.on_attempt = listener
 
-    def _send(self, records: Sequence[SpanRecord], budget: float, operation: Operation, *, park: bool) -> Outcome:
+    def _send(
+        self, records: Sequence[SpanRecord], budget: float, operation: Operation, *, park: bool, lane: int = 0
+    ) -> Outcome:
+        attempt: Attempt | None = None
         if self._closed:
             outcome = Outcome(0, reason=DropReason.ALREADY_SHUTDOWN, message="the exporter is shut down", attempts=0)
         else:
-            outcome = self._client.send(build_request(records), len(records), budget=budget, park=park)
-        operation.came_to(len(records), outcome, self._client.last_attempt)
+            payload = build_request(records)
+            outcome, attempt = self._client.deliver(payload, len(records), budget=budget, park=park, lane=lane)
+        operation.came_to(len(records), outcome, attempt)
         if outcome.message and outcome.reason is None and not outcome.rejected:
             self._log.warning("advice", "the collector took the spans, and says: %s", outcome.message)
         return outcome
@@ -211,10 +248,12 @@ class OTLPSpanExporter(SpanExporter):
         else:
             self._client.abort()
         self._client.close()
+        self._lanes.end()
 
     def after_fork_in_child(self) -> None:
         """Leave lock and connection to the parent; called by itself in every forked child."""
         self._sending = Mutex()
+        self._lanes.after_fork_in_child()
         self._operations.after_fork_in_child()
         self._client.after_fork_in_child()
 

@@ -1,9 +1,9 @@
 """What an exporter's operations came to, as metrics by OpenTelemetry's semantic conventions (docs/otel/sdk-metrics.md).
 
-Written by the thread that exports, one operation at a time; read by the meter provider's collection thread: every value
-is replaced as a whole. An operation is one call of the exporter, all its attempts and waits included. The rules: each
-span that the exporter was given is counted once, with the cause of its last attempt if it was lost, and a fault in
-whatever listens is not the batch's.
+Written by the threads that export, under a lock of their own; read by the meter provider's collection thread: every
+value is replaced as a whole. An operation is one call of the exporter, all its attempts and waits included, or one of
+the requests that a call makes at once. The rules: each span that the exporter was given is counted once, with the cause
+of its last attempt if it was lost, and a fault in whatever listens is not the batch's.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from opentelemetry.metrics import Histogram, MeterProvider, get_meter_provider
 
 from otel_shed.instruments import COMPONENT, SDK_SCOPE, Instrument, Instruments, Kind, Points
 from otel_shed.log_limit import LogLimit
+from otel_shed.native import allocate_lock
 from otel_shed.otlp.retry import Attempt
 from otel_shed.otlp.settings import GRPC, ExporterSettings
 from otel_shed.outcome import DropReason, Outcome
@@ -56,6 +57,7 @@ class Operations:
 
     def after_fork_in_child(self) -> None:
         """Begin anew: what was exported, or is under way, is the parent's."""
+        self._lock = allocate_lock()
         self.in_flight = 0
         # Spans by error.type; None for those that the collector took.
         self.exported: Mapping[str | None, int] = {}
@@ -74,7 +76,15 @@ class Operations:
     def add(self, error_type: str | None, count: int) -> None:
         """So many spans have been exported, or lost for that."""
         if count:
-            self.exported = {**self.exported, error_type: self.exported.get(error_type, 0) + count}
+            with self._lock:
+                self.exported = {**self.exported, error_type: self.exported.get(error_type, 0) + count}
+
+    def hold(self, count: int) -> None:
+        """So many spans more are under way; of a negative number, fewer."""
+        with self._lock:
+            # Not below 0: a signal handler may have forked on this very thread, and then what is under way is not
+            # counted.
+            self.in_flight = max(0, self.in_flight + count)
 
     def took(self, seconds: float, attributes: Mapping[str, str | int]) -> None:
         """An operation has ended."""
@@ -99,7 +109,7 @@ class Operation:
 
     def __enter__(self) -> Operation:
         self._began = self._clock()
-        self._operations.in_flight += self._count
+        self._operations.hold(self._count)
         return self
 
     def came_to(self, count: int, outcome: Outcome, attempt: Attempt | None) -> None:
@@ -126,8 +136,7 @@ class Operation:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.lost(self._unsettled, DropReason.EXPORTER_ERROR.value)
-        # Not below 0: a signal handler may have forked on this very thread, and then what is under way is not counted.
-        self._operations.in_flight = max(0, self._operations.in_flight - self._count)
+        self._operations.hold(-self._count)
         self._operations.took(self._clock() - self._began, self._ending)
 
 

@@ -1,14 +1,22 @@
 """Requests put together from records: ExportTraceServiceRequest (opentelemetry/proto/collector/trace/v1).
 
-Owns nothing. The worker calls it. The rule: a span's bytes are copied once, into the request, and never read.
+Owns the choice between the compiled way and the plain one, made once at import. The worker calls it. The rules: a
+span's bytes are copied once, into the request, and never read; what is compiled is used only if it makes, of samples,
+the bytes that the plain Python makes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
 
+from otel_shed.compiled import extension
 from otel_shed.otlp.wire import TABLE, heads_of, varint, varint_size
-from otel_shed.record import ScopeGroup, SpanRecord
+from otel_shed.record import Priority, ScopeGroup, SpanRecord
+
+Build = Callable[[Sequence[SpanRecord]], bytes]
+Size = Callable[[Sequence[SpanRecord]], int]
 
 # resource_spans, scope_spans and spans have a tag of one byte each, then a length.
 _RESOURCE_SPANS = b"\x0a"
@@ -18,8 +26,8 @@ _SPANS = heads_of(_SPAN)
 _NO_BYTES = "a record that carries the span object has no bytes to send"
 
 
-def build_request(records: Sequence[SpanRecord]) -> bytes:
-    """The request for these records: by resource, then by scope, each in the order of its first appearance."""
+def build_plain(records: Sequence[SpanRecord]) -> bytes:
+    """build_request, in Python."""
     resources: dict[bytes, dict[bytes, list[bytes]]] = {}
     current: ScopeGroup | None = None
     spans: list[bytes] = []
@@ -54,10 +62,7 @@ def split_by_size(records: Sequence[SpanRecord], max_request_bytes: int) -> list
 
     A record that is too large alone has a piece alone.
     """
-    # Each length takes four bytes at most in a request below 256 MiB: nearly always this is enough to know.
-    groups = {record.group for record in records}
-    overhead = sum(10 + len(group.resource) + len(group.scope) for group in groups if group is not None)
-    if overhead + sum(5 + record.length for record in records) <= min(max_request_bytes, 1 << 28):
+    if _size_at_most(records) <= max_request_bytes:  # nearly always
         return [list(records)] if records else []
     pieces: list[list[SpanRecord]] = []
     size = _Size()
@@ -68,6 +73,14 @@ def split_by_size(records: Sequence[SpanRecord], max_request_bytes: int) -> list
             size.with_one_more(record)
         pieces[-1].append(record)
     return pieces
+
+
+def most_plain(records: Sequence[SpanRecord]) -> int:
+    """At least the size of the request for these records, and little more."""
+    # A tag, and a length of at most ten bytes; three such to a group, and one to a span.
+    groups = {record.group for record in records}
+    overhead = sum(22 + len(group.resource) + len(group.scope) for group in groups if group is not None)
+    return overhead + sum([11 + record.length for record in records])
 
 
 class _Size:
@@ -102,3 +115,42 @@ def _encoded(record: SpanRecord) -> tuple[ScopeGroup, bytes]:
     if record.group is None or record.body is None:
         raise TypeError(_NO_BYTES)
     return record.group, record.body
+
+
+def _samples() -> list[SpanRecord]:
+    """Records of every kind of length, in groups that come again, also as equal ones that are not the same."""
+    heads = [(b"\x0a\x00", b"\x0a\x00"), (b"\x0a\x7f" + bytes(127), b"\x0a\x00"), (b"\x0a\x00", b"\x0a\x02xy")]
+    groups = [ScopeGroup(*each) for each in (*heads, heads[0])]
+    return [
+        SpanRecord(
+            1, 1, 0, 0, "", 0, 0, Priority.NORMAL, size, groups[number % 4 if number % 3 else 0], bytes(size), None
+        )
+        for number, size in enumerate((0, 1, 110, 124, 127, 128, TABLE - 1, TABLE, 16383, 16384, 2, 3))
+    ]
+
+
+def proved(build: Build, size: Size) -> bool:
+    """Whether they do what the plain ones do with samples of every kind; a way that raises does not."""
+    try:
+        samples = _samples()
+        pieces = [samples[start:] for start in range(len(samples) + 1)] + [[sample] for sample in samples]
+        return all((build(piece), size(piece)) == (plain := build_plain(piece), len(plain)) for piece in pieces)
+    except Exception:
+        return False
+
+
+def choose(compiled: Any) -> tuple[Build, Size]:
+    """How requests are built, and their size told beforehand: the compiled way if there is one and it proves itself."""
+    # Where the plain record is used, because the compiled one is of another version, so is the plain way.
+    if compiled is None or compiled.SpanRecord is not SpanRecord or not hasattr(compiled, "build_request"):
+        return build_plain, most_plain
+    if proved(compiled.build_request, compiled.total_size):
+        return compiled.build_request, compiled.total_size
+    logging.getLogger("otel_shed").warning("Requests are built in plain Python: the compiled way is not proved equal")
+    return build_plain, most_plain
+
+
+# The request for these records: by resource, then by scope, each in the order of its first appearance.
+build_request: Build
+_size_at_most: Size
+build_request, _size_at_most = choose(extension)

@@ -123,6 +123,8 @@ _UNREADABLE = (DecodeError, UnicodeDecodeError)
 
 def accepted_answer(code: str, body: bytes, message: str = "") -> Attempt:
     """A success, full or partial; a body that cannot be read changes nothing, since the request was taken."""
+    if not body:  # the usual answer
+        return Attempt(Verdict.ACCEPTED, code, message)
     try:
         partial = ExportTraceServiceResponse.FromString(body).partial_success
     except _UNREADABLE:

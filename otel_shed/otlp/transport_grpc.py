@@ -184,19 +184,29 @@ class GRPCTransport:
 
     # -- forks: on the thread that forks -------------------------------------------------------------------------
 
-    def before_fork(self) -> None:
-        """Have no call inside gRPC; one that lasts is interrupted, and made again once the fork is done."""
+    def close_entrance(self) -> None:
+        """Let no further call begin."""
         # With a limit: a signal handler may fork on the sending thread itself, in the middle of its entering.
         self._held_for_fork = [self._entrance] if self._entrance.acquire(_FORK_LIMIT) else []
-        inside = self._inside.acquire(min(_FORK_PATIENCE * 2**self._interruptions, _FORK_LIMIT))
-        if not inside:
-            self._interruptions += 1
-            self._closed_by_fork = self._channel
-            self._interrupt()
-            inside = self._inside.acquire(_FORK_LIMIT)
-            time.sleep(_FORK_SETTLE)
-        if inside:
+
+    def is_out(self, waited: float) -> bool:
+        """Whether the call in flight ends by itself, for which ``waited`` seconds have been given to others."""
+        return self._keep_out(max(0.0, min(_FORK_PATIENCE * 2**self._interruptions, _FORK_LIMIT) - waited))
+
+    def interrupt_for_fork(self) -> None:
+        """End the call in flight; it is made again once the fork is done."""
+        self._interruptions += 1
+        self._closed_by_fork = self._channel
+        self._interrupt()
+
+    def _keep_out(self, timeout: float) -> bool:
+        is_out = self._inside.acquire(timeout)
+        if is_out:
             self._held_for_fork.append(self._inside)
+        return is_out
+
+    def await_interruption(self, waited: float) -> None:
+        self._keep_out(max(0.0, _FORK_LIMIT - waited))
 
     def after_fork_in_parent(self) -> None:
         """Let the sending thread go on."""
@@ -219,8 +229,19 @@ def _each() -> list[GRPCTransport]:
 
 
 def _before_fork() -> None:
-    for transport in _each():
-        transport.before_fork()
+    """Have no call inside gRPC; what lasts is interrupted. Of many calls each waits while the others do."""
+    transports = _each()
+    for transport in transports:
+        transport.close_entrance()
+    began = time.monotonic()
+    lasting = [transport for transport in transports if not transport.is_out(time.monotonic() - began)]
+    for transport in lasting:
+        transport.interrupt_for_fork()
+    began = time.monotonic()
+    for transport in lasting:
+        transport.await_interruption(time.monotonic() - began)
+    if lasting:
+        time.sleep(_FORK_SETTLE)
 
 
 def _after_fork_in_parent() -> None:

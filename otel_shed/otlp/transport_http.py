@@ -11,7 +11,6 @@ import http.client
 import socket
 import ssl
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import unquote
@@ -20,15 +19,13 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from otel_shed.otlp.certificates import tls_context
+from otel_shed.otlp.compress import compressed, compression_library
 from otel_shed.otlp.connection import Exchange, HTTPPool, HTTPSPool
+from otel_shed.otlp.response import Response
 from otel_shed.otlp.retry import Attempt, Verdict, http_answer, no_answer
 from otel_shed.otlp.settings import ExporterSettings
 from otel_shed.otlp.transport import MAX_RESPONSE_BYTES, bounded, user_agent
 
-# zlib's fastest level: on spans a tenth larger than the default level's, at less than half its time.
-_LEVEL = 1
-_GZIP_WINDOW = 31  # zlib.compressobj: 16 for a gzip header, 15 for the largest window
-_ZLIB_WINDOW = 15  # what HTTP calls deflate
 _CHUNK = 65536
 
 
@@ -54,6 +51,7 @@ class HTTPTransport:
         }
         if settings.compression != "none":
             self._headers["content-encoding"] = settings.compression
+            self._library = compression_library()
         self._compressed: tuple[bytes, bytes] | None = None  # a payload that may be sent again, and its body
         self._renew()
 
@@ -78,28 +76,18 @@ class HTTPTransport:
         if self._settings.compression == "none":
             return payload
         if self._compressed is None or self._compressed[0] is not payload:
-            window = _GZIP_WINDOW if self._settings.compression == "gzip" else _ZLIB_WINDOW
-            compressor = zlib.compressobj(_LEVEL, wbits=window)
-            self._compressed = (payload, compressor.compress(payload) + compressor.flush())
+            body = compressed(payload, self._settings.compression, self._library)
+            self._compressed = (payload, body)
         return self._compressed[1]
 
     def _post(self, body: bytes) -> Attempt:
-        self._exchange.begin()
+        exchange = self._exchange
+        exchange.begin()
         try:
-            manager = self._manager or self._connect()
-            if self._cancelled:
+            connection = exchange.connection
+            response = connection.post(body) if connection and connection.can_go_on() else self._request(body)
+            if response is None:
                 return no_answer("cancelled", "the exporter was shut down")
-            response = manager.urlopen(
-                "POST",
-                self._settings.endpoint,
-                body=body,
-                headers=self._headers,
-                retries=False,
-                redirect=False,
-                preload_content=False,
-                decode_content=False,
-                timeout=urllib3.Timeout(total=self._exchange.left()),
-            )
         # http.client and OpenSSL have their own exceptions; ValueError is a URL or header that cannot be sent.
         except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
             # With the pool goes its TLS context: certificates that were replaced are read for the next connection.
@@ -111,10 +99,27 @@ class HTTPTransport:
             # A connection that was read to the end is back in the pool already; this closes any other.
             response.close()
 
-    def _read(self, response: urllib3.BaseHTTPResponse) -> Attempt:
+    def _request(self, body: bytes) -> Response | None:
+        """A request on a connection that urllib3 makes; None if there is to be none."""
+        manager = self._manager or self._connect()
+        if self._cancelled:
+            return None
+        return manager.urlopen(
+            "POST",
+            self._settings.endpoint,
+            body=body,
+            headers=self._headers,
+            retries=False,
+            redirect=False,
+            preload_content=False,
+            decode_content=False,
+            timeout=urllib3.Timeout(total=self._exchange.left()),
+        )
+
+    def _read(self, response: Response) -> Attempt:
         content = bytearray()
         try:
-            while chunk := response.read(_CHUNK, decode_content=False):
+            while chunk := response.read(_CHUNK):
                 content += chunk
                 if len(content) > MAX_RESPONSE_BYTES:
                     # The specification: such a response MUST be treated as a non-retryable error.
@@ -155,6 +160,7 @@ class HTTPTransport:
 
     def _drop(self) -> None:
         manager, self._manager = self._manager, None
+        self._exchange.connection = None
         if manager is not None:
             manager.clear()
 

@@ -269,13 +269,13 @@ class Pipeline:
         """Begin anew: locks, thread and sockets are the parent's, and so are the spans that it held."""
         with_parent = self.ledger.queued + self.ledger.in_flight + self.intake.waiting_spans
         self.ledger.restart()
-        # Before anything is counted: the parent's inbox would be swept, into a store that one of its threads was in.
         self.intake.restart()
-        self.intake.book(DropReason.FORK, with_parent)
         self._worker.restart()
         self._sweeper.restart()
         self.sender.after_fork_in_child()
         self._prepare()
+        with self.ledger:  # and not through the inbox, which would start the worker in a child that may never need it
+            self.ledger.book(DropReason.FORK, with_parent)
         if self.intake.closed:  # the parent has shut it down, or was at it: there is nothing here to wait for
             self._shut_down.set()
 

@@ -1,12 +1,13 @@
 """The seam between the worker and whatever sends: OTLP bytes of ours, or the ReadableSpans of any other exporter.
 
-Everything here but ``hurry`` and ``abort`` is called by the worker thread alone, one call at a time.
+Everything here but ``hurry`` and ``abort`` is called by the worker thread alone, one call at a time. Where several
+requests are made at once, that is inside of one such call.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from opentelemetry.context import (
@@ -33,7 +34,12 @@ _MOST_FRAMING = 40
 
 
 class Sender(Protocol):
-    """Sends batches, and knows what a record for it has to carry."""
+    """Sends batches, and knows what a record for it has to carry.
+
+    at_once: how many requests it makes at a time; a batch may have so many times the spans of a request.
+    """
+
+    at_once: int
 
     def record(self, span: ReadableSpan, limit: int | None = None, /) -> SpanRecord:
         """What travels for this span, its attributes' values cut to ``limit`` characters. Raises EncodeError.
@@ -52,6 +58,9 @@ class Sender(Protocol):
 
     def send(self, records: Sequence[SpanRecord]) -> Outcome:
         """Send one request; returns when its fate is known, never raises."""
+
+    def send_all(self, pieces: Sequence[Sequence[SpanRecord]]) -> Iterator[Outcome]:
+        """Send a request of each piece; what becomes of each, in their order, as soon as it is known."""
 
     def flush(self, timeout: float) -> bool:
         """Have the exporter send what it holds itself, within ``timeout`` seconds."""
@@ -72,9 +81,22 @@ class Sender(Protocol):
 
 
 class OTLPSender:
-    """Our own exporter: it takes encoded records and says what became of them."""
+    """Our own exporter: it takes encoded records and says what became of them.
 
-    def __init__(self, exporter: OTLPSpanExporter, *, export_timeout: float, max_request_bytes: int) -> None:
+    A request has at most ``max_request_bytes`` bytes and, unless that is None, ``max_request_spans`` spans.
+    """
+
+    def __init__(
+        self,
+        exporter: OTLPSpanExporter,
+        *,
+        export_timeout: float,
+        max_request_bytes: int,
+        max_request_spans: int | None = None,
+        at_once: int = 1,
+    ) -> None:
+        self.at_once = at_once
+        self._max_request_spans = max_request_spans
         self._exporter = exporter
         self._export_timeout = export_timeout
         self._max_request_bytes = max_request_bytes
@@ -90,7 +112,11 @@ class OTLPSender:
         )
 
     def split(self, records: Sequence[SpanRecord]) -> list[list[SpanRecord]]:
-        return split_by_size(records, self._max_request_bytes)
+        most = self._max_request_spans
+        if most is None or len(records) <= most:
+            return split_by_size(records, self._max_request_bytes)
+        parts = [records[start : start + most] for start in range(0, len(records), most)]
+        return [piece for part in parts for piece in split_by_size(part, self._max_request_bytes)]
 
     def amend(self, record: SpanRecord, change: Change) -> int:
         body = record.body or b""
@@ -107,6 +133,9 @@ class OTLPSender:
 
     def send(self, records: Sequence[SpanRecord]) -> Outcome:
         return self._exporter.send_records(records, budget=self._export_timeout)
+
+    def send_all(self, pieces: Sequence[Sequence[SpanRecord]]) -> Iterator[Outcome]:
+        return self._exporter.send_requests(pieces, budget=lambda: self._export_timeout, at_once=self.at_once)
 
     def flush(self, timeout: float) -> bool:
         return self._exporter.force_flush(int(timeout * 1000))
@@ -127,6 +156,8 @@ class OTLPSender:
 
 class SpanExporterSender:
     """Any other exporter: it gets the spans as the stock processor would give them, and its word is taken."""
+
+    at_once = 1  # SpanExporter.export() is not to be called concurrently
 
     def __init__(self, exporter: SpanExporter, *, export_timeout: float, clock: Callable[[], float]) -> None:
         self._exporter = exporter
@@ -160,6 +191,9 @@ class SpanExporterSender:
             return Outcome(accepted=len(records), duration=duration)
         reason = DropReason.EXPORT_TIMEOUT if duration >= self._export_timeout else DropReason.EXPORTER_ERROR
         return Outcome(accepted=0, reason=reason, message=message, duration=duration)
+
+    def send_all(self, pieces: Sequence[Sequence[SpanRecord]]) -> Iterator[Outcome]:
+        return map(self.send, pieces)
 
     def flush(self, timeout: float) -> bool:
         # SpanExporter's own force_flush returns None: only a False is a failure.

@@ -196,7 +196,8 @@ class Worker:
             if ready and (urgent or full or (self._due is not None and now >= self._due)):
                 self._intake.goes()
                 self._due = None
-                return self._intake.take(self._batch_size, self._batch_bytes), None
+                at_once = self._sender.at_once
+                return self._intake.take(self._batch_size * at_once, self._batch_bytes * at_once), None
             pause = _sooner(pause, None if self._due is None else self._due - now)
             gather = 1 if self._due is None else self._batch_size - ready
             if has_come and store.holds_undecided:
@@ -236,8 +237,8 @@ class Worker:
         try:
             if batch.changes:
                 self._intake.grown(sum([self._amend(record, change) for record, change in batch.changes.items()]))
-            for piece in self._sender.split(list(remaining)):
-                outcome = self._sender.send(piece)
+            pieces = self._sender.split(list(remaining))
+            for piece, outcome in zip(pieces, self._sender.send_all(pieces), strict=True):
                 del remaining[: len(piece)]
                 self._settle(piece, outcome)
         except BaseException:

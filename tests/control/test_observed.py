@@ -74,6 +74,49 @@ def test_tells_of_each_call(clock: FakeClock) -> None:
     assert watch.exports.failing > 0.0
 
 
+def test_tells_of_requests_one_after_the_other_as_they_end(clock: FakeClock) -> None:
+    """Where one is made at a time, each is a call of its own, made when the one before has been dealt with."""
+    watch = Watch(clock, ScriptedSender())
+    record = watch.sender.record(span())
+    outcomes = watch.sender.send_all([[record], [record, record]])
+    for number in (1, 2):
+        assert next(outcomes) == Outcome(accepted=number)
+        assert [outcome.accepted for _, outcome in watch.told] == [1, 2][:number]
+
+
+def test_tells_of_requests_that_are_made_at_once_as_of_one_call(clock: FakeClock) -> None:
+    """What was taken is the sum, what failed failed; the exporter is busy from the first to the last."""
+    refused = Outcome(0, 1, DropReason.NOT_RETRYABLE, "no", attempts=3, duration=5.0, throttled_until=1010.0)
+    never_tried = Outcome(0, reason=DropReason.TOO_LARGE, attempts=0)
+    inner = ScriptedSender([Outcome(2, duration=1.0), refused, never_tried])
+    inner.at_once = 2
+    watch = Watch(clock, inner)
+    began = clock()
+    record = watch.sender.record(span())
+    outcomes = watch.sender.send_all([[record, record], [record], [record]])
+    assert next(outcomes).accepted == 2
+    assert (watch.exports.busy_since, watch.told) == (began, [])
+    clock.advance(5.0)
+    assert list(outcomes) == [refused, never_tried]
+    assert watch.told == [
+        (began, Outcome(2, 1, DropReason.NOT_RETRYABLE, "no", attempts=3, duration=5.0, throttled_until=1010.0))
+    ]
+    assert watch.exports.busy_since is None
+
+
+def test_requests_that_nobody_hears_the_end_of_have_failed(clock: FakeClock) -> None:
+    """A call that is given up in the middle has ended, as a failure."""
+    inner = ScriptedSender()
+    inner.at_once = 2
+    watch = Watch(clock, inner)
+    record = watch.sender.record(span())
+    outcomes = watch.sender.send_all([[record], [record]])
+    assert next(outcomes).accepted == 1
+    outcomes.close()  # type: ignore[attr-defined]
+    assert watch.told == [(clock(), Outcome(1, reason=DropReason.EXPORTER_ERROR))]
+    assert watch.exports.busy_since is None
+
+
 def test_a_fault_of_the_control_is_not_the_batchs(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     """What was delivered is delivered, whatever those that are told make of it; it is one line."""
     watch = Watch(clock, ScriptedSender())

@@ -51,7 +51,9 @@ class Bench:
         exporter = OTLPSpanExporter(protocol, endpoint, environ={}, clock=clock)
         # The same client, but for its waits and what is random about them.
         old = exporter._client
-        exporter._client = OTLPClient(old._transport, timeout=10.0, clock=clock, wait=clock.wait, random=lambda: 0.5)
+        exporter._client = OTLPClient(
+            old._transports[0], timeout=10.0, clock=clock, wait=clock.wait, random=lambda: 0.5
+        )
         self.shedder = LoadShedder(
             ShedConfig(max_held_bytes=HELD, max_request_bytes=500_000, high_priority_names=["pay*"]),
             exporter=exporter,

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util import BoundedList
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceState
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from otel_shed.otlp import encode_compiled as module
 from otel_shed.otlp.encode import EncodeError, Encoder, encode_public
@@ -240,10 +240,22 @@ def test_an_encoder_is_made_of_types_and_members() -> None:
     make = type(encode_compiled.__self__)
     parts = dict.fromkeys(
         ("readable_span", "trace_state", "status", "bounded_attributes", "bounded_list", "event", "link"), dict
-    ) | dict.fromkeys(("careful", "group", "name", "key", "any_value", "shortened", "attributes"), repr)
-    good = parts | {"span_context": SpanContext, "kinds": (1,) * 5, "status_codes": (1,) * 3, "priority": Priority.LOW}
+    ) | dict.fromkeys(("careful", "group", "name", "key", "any_value", "shortened", "attributes", "wrap"), repr)
+    good = parts | {
+        "span_context": SpanContext,
+        "trace_flags": TraceFlags,
+        "kinds": (1,) * 5,
+        "status_codes": (1,) * 3,
+        "priority": Priority.LOW,
+    }
     assert make(**good) is not None
-    for name, wrong in (("kinds", (1,)), ("status_codes", [1, 2, 3]), ("span_context", dict), ("event", 5)):
+    for name, wrong in (
+        ("kinds", (1,)),
+        ("status_codes", [1, 2, 3]),
+        ("span_context", dict),
+        ("trace_flags", dict),
+        ("event", 5),
+    ):
         with pytest.raises(TypeError):
             make(**good | {name: wrong})
     with pytest.raises(TypeError):

@@ -163,7 +163,7 @@ def test_in_flight_from_beginning_to_end(reader: InMemoryMetricReader, provider:
     exporter = made(gate=gate, meter_provider=None)
     thread = threading.Thread(target=exporter.export, args=(spans(3),), daemon=True)
     thread.start()
-    assert exporter._client._transport.entered.acquire(timeout=10.0)  # type: ignore[attr-defined]
+    assert exporter._client._transports[0].entered.acquire(timeout=10.0)  # type: ignore[attr-defined]
     set_meter_provider(provider)
     assert [point.value for point in collected(reader)[IN_FLIGHT]] == [3]
     gate.set()
@@ -177,7 +177,7 @@ def test_a_call_that_raises_is_settled_all_the_same(
 ) -> None:
     """A fault of ours loses the spans; they are not in flight for ever."""
     exporter = made()
-    monkeypatch.setattr(exporter._client, "send", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(exporter._client, "deliver", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         exporter.send_records([encode_span(span) for span in spans(2)], budget=1.0)
     assert exported(reader) == {"exporter_error": 2}

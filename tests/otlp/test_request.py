@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,8 +17,17 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from otel_shed.compiled import extension
 from otel_shed.otlp.encode import encode_public, wrap_span
-from otel_shed.otlp.request import build_request, request_size, split_by_size
+from otel_shed.otlp.request import (
+    build_plain,
+    build_request,
+    choose,
+    most_plain,
+    proved,
+    request_size,
+    split_by_size,
+)
 from otel_shed.record import Priority, ScopeGroup, SpanRecord
 from tests.otlp.made_spans import canonical, made_span, stock_canonical
 
@@ -31,6 +44,8 @@ groups = st.builds(
     st.sampled_from([b"\x0a\x00", b"\x0a\x7f" + bytes(127), b"\x0a\x80\x80\x01" + bytes(16_384)]),
     st.sampled_from([b"\x0a\x00", b"\x0a\x10" + bytes(16)]),
 )
+compiled_only = pytest.mark.skipif(extension is None, reason="the compiled parts are not built, or not wanted")
+
 sizes = st.sampled_from([0, 1, 90, 126, 127, 128, 129, 250, 16_383, 16_384, 20_000]) | st.integers(0, 400)
 batches = st.lists(st.builds(record, sizes, groups), max_size=40)
 
@@ -118,3 +133,108 @@ def test_a_batch_of_stock_size_is_split_by_the_bytes_of_a_usual_receiver() -> No
     pieces = split_by_size(records, 4_000_000)
     assert [len(piece) for piece in pieces] == [199, 199, 102]
     assert all(len(build_request(piece)) <= 4_000_000 for piece in pieces)
+
+
+@compiled_only
+@settings(max_examples=300, deadline=None)
+@given(batch=batches)
+def test_the_compiled_request_is_the_plain_one(batch: list[SpanRecord]) -> None:
+    """The same bytes, of the size that is told beforehand, whatever the groups and the lengths."""
+    plain = build_plain(batch)
+    assert extension.build_request(batch) == plain
+    assert extension.build_request(tuple(batch)) == plain
+    assert extension.total_size(batch) == len(plain) <= most_plain(batch)
+
+
+@compiled_only
+def test_what_is_compiled_is_used() -> None:
+    """Built and wanted, it is what builds requests here."""
+    assert build_request is extension.build_request
+
+
+@compiled_only
+@pytest.mark.parametrize("build", [extension and extension.build_request, extension and extension.total_size])
+def test_the_compiled_way_refuses_what_is_no_record(build: Any) -> None:
+    """Anything but records with bytes and groups of bytes is a TypeError, and what is missing an AttributeError."""
+    group = ScopeGroup(b"\x0a\x00", b"\x0a\x00")
+    whole, headless, bodiless = record(1, group), record(1, group), record(1, group)
+    headless.group = None
+    bodiless.body = bytearray(1)
+    text, empty, deleted = record(1, ScopeGroup("a", "b")), record(1, object()), record(1, group)  # type: ignore[arg-type]
+    del deleted.body
+    for bad in (None, 1, [1], [whole, None], [whole, headless], [whole, bodiless], [whole, text], [deleted]):
+        with pytest.raises(TypeError):
+            build(bad)
+    with pytest.raises(AttributeError):
+        build([whole, empty])
+
+
+@compiled_only
+def test_a_group_that_runs_code_changes_nothing_under_way() -> None:
+    """What a group's property does to the batch comes too late."""
+
+    class Meddler:
+        scope = b"\x0a\x00"
+
+        @property
+        def resource(self) -> bytes:
+            batch[0].body = b""
+            del batch[2:]
+            return b"\x0a\x00"
+
+    batch = [record(200, ScopeGroup(b"\x0a\x00", b"\x0a\x00")) for _ in range(100)]
+    batch[1].group = Meddler()  # type: ignore[assignment]
+    assert len(extension.build_request(batch)) == len(build_plain([record(200, batch[0].group)] * 100))  # type: ignore[arg-type]
+
+
+@compiled_only
+def test_nothing_is_kept_of_a_request() -> None:
+    """References are as they were, also where it failed half-way."""
+    group = ScopeGroup(b"\x0a\x10" + bytes(16), b"\x0a\x10" + bytes(16))
+    one = record(300, group)
+    held = (one, one.body, group, group.resource, group.scope)
+    before = [sys.getrefcount(each) for each in held]
+    for _ in range(100):
+        extension.build_request([one, one])
+        extension.total_size([one])
+        with pytest.raises(TypeError):
+            extension.build_request([one, None])
+    assert [sys.getrefcount(each) for each in held] == before
+
+
+def test_the_plain_way_proves_itself() -> None:
+    """The samples are no riddle: what is right passes."""
+    assert proved(build_plain, lambda records: len(build_plain(records)))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda records: build_plain(records) + b"\x00",
+        lambda records: b"".join(build_plain([one]) for one in records),
+        lambda records: build_plain(sorted(records, key=lambda one: one.length)),
+        lambda records: build_plain(records[:5]),
+        lambda records: 1 / 0,
+    ],
+    ids=["longer", "not grouped", "in another order", "not all", "raises"],
+)
+def test_a_way_that_is_not_equal_is_not_used(wrong: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A compiled way that makes other bytes of a sample is passed over, with one line of warning."""
+    compiled = SimpleNamespace(SpanRecord=SpanRecord, build_request=wrong, total_size=lambda r: len(build_plain(r)))
+    with caplog.at_level(logging.WARNING, "otel_shed"):
+        assert choose(compiled) == (build_plain, most_plain)
+    assert [entry.message for entry in caplog.records] == [
+        "Requests are built in plain Python: the compiled way is not proved equal"
+    ]
+
+
+def test_a_size_that_is_not_exact_is_not_used() -> None:
+    """The size told beforehand is part of the proof."""
+    assert not proved(build_plain, most_plain)
+
+
+@pytest.mark.parametrize("compiled", [None, SimpleNamespace(SpanRecord=object), SimpleNamespace(SpanRecord=SpanRecord)])
+def test_without_it_requests_are_plain(compiled: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Not built, or of another version: plain Python, without a word."""
+    assert choose(compiled) == (build_plain, most_plain)
+    assert caplog.records == []

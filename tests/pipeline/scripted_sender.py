@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from opentelemetry.sdk.trace import ReadableSpan
 
@@ -20,6 +20,7 @@ class ScriptedSender:
         self.sent: list[list[str]] = []
         self.calls: list[str] = []
         self.pieces = 1
+        self.at_once = 1
         self.flushed: bool | Exception = True
         self.limit = 1_000_000
 
@@ -45,6 +46,9 @@ class ScriptedSender:
         self.sent.append([record.name for record in records])
         answer = self.script.pop(0) if self.script else Outcome(accepted=len(records))
         return answer(records) if callable(answer) else answer
+
+    def send_all(self, pieces: Sequence[Sequence[SpanRecord]]) -> Iterator[Outcome]:
+        return map(self.send, pieces)
 
     def flush(self, timeout: float) -> bool:
         self.calls.append("flush")

@@ -183,6 +183,7 @@ def test_a_child_begins_anew() -> None:
     store._undecided.ranked._buckets.clear()
     pipeline.intake.inbox.append(made_record(2, 1))
     pipeline.after_fork_in_child()
+    assert pipeline.worker_thread is None  # a child that ends no span needs none
     stats = read_stats([pipeline])
     assert (stats.ended, stats.queued, stats.dropped) == (2, 0, {"fork": 2})
     pipeline.admit(made(3, 2, parent_id=1))

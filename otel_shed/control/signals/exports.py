@@ -7,6 +7,7 @@ go, so that a storm's end is seen with the first batch that gets through.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -72,6 +73,7 @@ class Exports:
         self.refusals = 0  # answers that asked for less, but for those of a collector that is out
         self.busy_since: float | None = None
         self._last_answer = clock()
+        self._throttled_at = -math.inf
         self._told = False
 
     def began(self) -> None:
@@ -112,7 +114,9 @@ class Exports:
         self.failing += _FAILURE_WEIGHT * (failed - self.failing)
         self.timed_out = failed and timed_out
         if accepted:
-            self.throttled_until = None
+            # Of requests that are made at once, one that was on its way by then says nothing of what was asked for.
+            if self._clock() - duration >= self._throttled_at:
+                self.throttled_until = None
             # Slow to blame, quick to forgive.
             self.latency = min(duration, self.latency + 0.5 * (duration - self.latency))
             weight = _QUICKER_WEIGHT if duration < self.baseline else _SLOWER_WEIGHT
@@ -120,7 +124,8 @@ class Exports:
         self._last_answer = self._clock()
 
     def _throttle(self, seconds: float) -> None:
-        self.throttled_until = self._clock() + seconds
+        self._throttled_at = self._clock()
+        self.throttled_until = self._throttled_at + seconds
         self.asked_for = seconds
         self.refusals += seconds < _LONG_WAIT_SECONDS
 

@@ -1,4 +1,7 @@
-"""A parent that forks in the middle of its exporter's requests. Arguments: the protocol, the endpoint, the forks."""
+"""A parent that forks in the middle of its exporter's requests.
+
+Arguments: the protocol, the endpoint, the forks, and how many requests are made at once.
+"""
 
 import os
 import sys
@@ -10,19 +13,26 @@ from opentelemetry.trace import SpanContext, TraceFlags
 
 from otel_shed import OTLPSpanExporter
 from otel_shed.otlp.proof import encode_span
+from otel_shed.outcome import Outcome
 
-PROTOCOL, ENDPOINT, FORKS = sys.argv[1], sys.argv[2], int(sys.argv[3])
+PROTOCOL, ENDPOINT, FORKS, AT_ONCE = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 
 context = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 records = [encode_span(ReadableSpan("span", context, start_time=1, end_time=2))] * 5
 exporter = OTLPSpanExporter(PROTOCOL, ENDPOINT)
-outcomes = [exporter.send_records(records, budget=20)]
+
+
+def sent() -> list[Outcome]:
+    return list(exporter.send_requests([records] * AT_ONCE, budget=lambda: 20.0, at_once=AT_ONCE))
+
+
+outcomes = sent()
 done = threading.Event()
 
 
 def work() -> None:
     while not done.is_set():
-        outcomes.append(exporter.send_records(records, budget=20))
+        outcomes.extend(sent())
 
 
 thread = threading.Thread(target=work)
@@ -33,7 +43,7 @@ for number in range(FORKS):
     began = time.monotonic()
     pid = os.fork()
     if pid == 0:
-        os._exit(0 if exporter.send_records(records, budget=20).accepted else 1)
+        os._exit(0 if all(outcome.accepted for outcome in sent()) else 1)
     took.append(time.monotonic() - began)
     children.append(pid)
 print("statuses", {os.waitpid(pid, 0)[1] for pid in children})
