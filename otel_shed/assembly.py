@@ -15,33 +15,29 @@ from collections.abc import Callable, Iterable
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace.export import SpanExporter
-from opentelemetry.util.types import AttributeValue
 
 from otel_shed.config import ShedConfig
-from otel_shed.control.flow import Flow, FlowReading, HeadCounts
+from otel_shed.control.flow import Flow, HeadCounts
 from otel_shed.control.observed import ObservedSender
 from otel_shed.control.overload import OverloadControl
 from otel_shed.control.pressure import PressureSignal
 from otel_shed.control.priority import ChoosePriority
-from otel_shed.fork import begin_anew_after_fork
-from otel_shed.log_limit import LogLimit
+from otel_shed.control.signals.cpu import CpuMeter
 from otel_shed.metrics.pipeline import observe_pipeline
 from otel_shed.metrics.shedder import observe_shedder
 from otel_shed.otlp.exporter import OTLPSpanExporter
-from otel_shed.outcome import DropReason
+from otel_shed.otlp.retry import Attempt
 from otel_shed.pipeline import lifecycle
 from otel_shed.pipeline.batches import Batches
-from otel_shed.pipeline.ledger import Account
 from otel_shed.pipeline.pipeline import Pipeline
 from otel_shed.pipeline.sender import OTLPSender, Sender, SpanExporterSender
 from otel_shed.pipeline.store import Shed, Store
 from otel_shed.pipeline.traces import Traces
 from otel_shed.pipeline.verdict import Policy, keep_all
-from otel_shed.record import Priority
-from otel_shed.report import Report
 from otel_shed.sampler import AdaptiveSampler
 from otel_shed.stats import Stats, read_stats
 from otel_shed.steady_clock import steady
+from otel_shed.watch import Seen, Watch
 
 _logger = logging.getLogger("otel_shed")
 
@@ -97,7 +93,7 @@ class Assembly:
         """A new pipeline to ``exporter``; ``linger`` in seconds, the schedule delay if None."""
         config = config or self.config
         control = self.control
-        seen = _Seen()
+        seen = Seen()
         flow = control.add_flow(
             seen,
             queue_capacity=max_batches * config.max_export_batch_size if max_batches else config.max_queue_size,
@@ -119,8 +115,8 @@ class Assembly:
             )
 
         if isinstance(exporter, OTLPSpanExporter):
-            exporter.on_attempt(flow.exports.attempted)
-        watch = _Watch(config, control, flow, self._clock)
+            exporter.on_attempt(_measured(flow.exports.attempted, control.meter))
+        watch = Watch(config, control, flow, self._clock)
         pipeline = Pipeline(
             sender=ObservedSender(
                 self._sender(exporter, config),
@@ -172,8 +168,8 @@ class Assembly:
     def settle(self) -> None:
         """Have all that has ended by now looked at."""
         with self._lock:
-            pipelines = [alive for ref, _ in self._pipelines if (alive := ref()) is not None]
-        for pipeline in pipelines:
+            pipelines = [ref() for ref, _ in self._pipelines]
+        for pipeline in filter(None, pipelines):
             pipeline.intake.settle_inbox()
 
     def stats(self, of: Pipeline | None = None) -> Stats:
@@ -190,98 +186,13 @@ class Assembly:
         )
 
 
-class _Watch:
-    """A worker's look at the control, and what it has to tell of its pipeline, which this must not keep alive."""
+def _measured(told: Callable[[Attempt], None], meter: CpuMeter | None) -> Callable[[Attempt], None]:
+    """``told``, after which the time of the thread that made the request counts."""
+    if meter is None:
+        return told
 
-    def __init__(self, config: ShedConfig, control: OverloadControl, flow: Flow, clock: Callable[[], float]) -> None:
-        self.pipeline: Callable[[], Pipeline | None] = _nothing
-        self._control = control
-        self._flow = flow
-        self._report = (
-            Report(account=self._account, state=self._state, summary=control.summary, clock=clock, time_ns=time.time_ns)
-            if config.report
-            else None
-        )
-        self._log = LogLimit(_logger, clock=clock)
-        self._faults = 0
-        begin_anew_after_fork(self)
+    def tell(attempt: Attempt) -> None:
+        told(attempt)
+        meter.worker_turned()
 
-    def after_fork_in_child(self) -> None:
-        """What was shed before is the parent's to tell."""
-        self._faults = 0
-        if self._report is not None:
-            self._report.restart()
-
-    def look(self, now: float) -> float | None:
-        pipeline, wait = self.pipeline(), None
-        if pipeline is not None and not pipeline.is_shut_down:
-            self._tell_of_faults(pipeline.intake.store)
-            wait = self._tell_of_shed(pipeline, now)
-        later = self._control.look(now)
-        return later if wait is None else wait if later is None else min(wait, later)
-
-    def _tell_of_faults(self, store: Store) -> None:
-        if isinstance(store, Traces) and store.judge.faults != self._faults:
-            self._faults, error = store.judge.faults, store.judge.last_fault
-            self._log.warning(
-                "policy",
-                "the policy has failed on %d local traces, which were kept: %s: %s",
-                self._faults,
-                type(error).__name__,
-                error,
-            )
-
-    def _tell_of_shed(self, pipeline: Pipeline, now: float) -> float | None:
-        """The seconds after which there is more to tell."""
-        if self._report is None or pipeline.resource is None:
-            return None
-        if (span := self._report.due(now, pipeline.resource)) is not None:
-            pipeline.admit(span, Priority.CRITICAL)
-        return self._report.wait(now)
-
-    def _account(self) -> Account:
-        pipeline = self.pipeline()
-        return Account() if pipeline is None else pipeline.account()
-
-    def _state(self) -> dict[str, AttributeValue]:
-        brownout = self._control.snapshot()
-        budget = self._flow.state.spans_per_second
-        state: dict[str, AttributeValue] = {
-            "otel_shed.phase": brownout.phase.value,
-            "otel_shed.reasons": list(brownout.reasons),
-            "otel_shed.pressure": brownout.pressure,
-        }
-        return state if budget is None else state | {"otel_shed.budget": budget}
-
-
-class _Seen:
-    """What the control reads of a pipeline, without keeping it alive; nothing before it is made and when it is gone."""
-
-    __slots__ = ("pipeline",)
-
-    def __init__(self) -> None:
-        self.pipeline: Callable[[], Pipeline | None] = _nothing
-
-    def __call__(self) -> FlowReading:
-        pipeline = self.pipeline()
-        if pipeline is None:
-            return FlowReading()
-        # Numbers that are read one after the other, without the lock: what is a span out here is right the next time.
-        ledger, intake = pipeline.ledger, pipeline.intake
-        # Those in the inbox count as what they will be if all is well.
-        waiting = len(intake.inbox)
-        return FlowReading(
-            sampled=ledger.ended - ledger.unsampled + waiting,
-            low=ledger.dropped[DropReason.LOW_PRIORITY],
-            overflowed=ledger.dropped[DropReason.QUEUE_FULL],
-            queued=intake.store.ready_spans,
-            fill=min(1.0, intake.store.fill + waiting / intake.store.capacity),
-            held_bytes=intake.store.held_bytes,
-            is_exporting=ledger.in_flight > 0,
-            admitted=intake.admitted,
-            oldest=intake.admitted - ledger.queued - ledger.in_flight,
-        )
-
-
-def _nothing() -> None:
-    """No pipeline yet."""
+    return tell

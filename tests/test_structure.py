@@ -17,6 +17,7 @@ LAYERS = [
     ["shedder"],
     ["processor", "exporter"],
     ["assembly"],
+    ["watch"],
     ["stats", "metrics", "sampler", "report", "hot_path"],
     ["control"],
     ["pipeline"],
