@@ -11,24 +11,31 @@ The law. B is the budget, spans a second; while no limit was ever met there is n
     kept share  p = aim / (roots a second * spans a kept root), at least min_probability, at most the ceiling
     aim           = B + (T - backlog) / 6 s, from B/2 to 1.03 B         T: a sixth of the queue; 0 where it refuses
     follow      B = m               m: throughput while a batch is always waiting, of a collector that does not refuse
-    refused     B = 0.95 m          m: from one refusal to the next; where a batch waits and no other program is there
-                B = 0.95^n B        otherwise; n: refusals of the call
+    refused     B = 0.95 m          m: from one refusal to the next; where no other program is there
+                B = 0.93 B          otherwise, once a call, and not if the call before was refused too; the
+                                    first time at most what was taken lately
+                B = 0.93 B          each time, while a batch waits, but no further than to 1.25 of what was taken lately
     unanswered  B = B/2             once, until the next answer
-    grow        B = B + j s batch/64    each answer while no batch waits, at most B/10; s: seconds' worth of B that was
-                                    taken, at most 1; j: 0.75..1.25, drawn at each cut
+    grow        B = B + j s batch/64          each answer while no batch waits, at most B/10; s: seconds' worth of B
+                                              that was taken, at most 2; j: 0.75..1.25
+                B = B (1 + 0.07 j r^1.5)      instead, where programs share one that refuses; r: a batch in 8 s over B;
+                                              with r/4 for r^1.5 where that is more
     explore     B = B 2^(s/6)       besides, while B is only a guess
 
 So a collector that is slow is measured, not probed: what is aimed at keeps a batch waiting, with a sixth of the queue
-behind it, and B follows what is seen. One that refuses is probed: a program that has it to itself comes to rest where
-it is refused a few times a minute. Where programs share one, each refusal costs a share of what a program has, and
-growth is the same for all, which brings them to equal shares (Chiu, Jain 1989); what one of them measures is no guide
-there, since who was unlucky once would stay so. Growth counts what was taken, not time: silence grows nothing, and a
-program that seldom sends does not outrun what refusals can tell it.
+behind it, and B follows what is seen. Programs that share one have a batch waiting each, and it serves them in turn.
 
-No growth while arrivals are below 0.8 B: nothing is learned about a limit that is not reached. B is a guess before it
-was measured and after an outage; and the limit has moved away when B is 1.25 times what was measured last, or when a
-collector that does not refuse works faster than that. After a minute in which all that was offered fits, B is
-forgotten.
+One that refuses is probed. A program that has it to itself comes to rest where every fourth request is refused at
+first; what it takes from one refusal to the next is the limit. Where programs share one, that is luck and no guide. But
+each request is as likely to be refused as another's, so who has more is cut more often, and grows by a smaller part for
+each request: shares become equal, whatever they were (Chiu, Jain 1989), in two or three minutes. The power is between 1
+(growth the same for each request), with which they would stay as they are where refusals come to all at a time, and 2
+(the same for each second), with which those that have little would be refused all the time, and those that have much
+hardly move.
+
+No growth while arrivals are below 0.8 B: nothing is learned about a limit that is not reached. B is a guess after an
+outage, and where a collector that does not refuse works faster than that. After a minute in which all that was offered
+fits, B is forgotten.
 """
 
 from __future__ import annotations
@@ -43,21 +50,26 @@ from otel_shed.control.threshold import KEEP_ALL, ThresholdInForce, in_force
 from otel_shed.control.throughput import FORGET_SECONDS, Throughput
 from otel_shed.outcome import Outcome
 
-# Gentle, because what was measured is exact, and because shares settle the closer to each other the less a refusal
-# costs (TCP gives 1/2, RFC 9438 0.3, Netflix's concurrency-limits 0.1).
-REFUSED = 0.95
+# Gentle, because what was measured is exact.
+ALONE = 0.95
+# Shares settle the closer to each other the less a refusal costs, and the later (TCP gives 1/2, RFC 9438 0.3, Netflix's
+# concurrency-limits 0.1).
+REFUSED = 0.93
 UNANSWERED = 0.5
-# What a program gets of a shared collector is luck, but hardly any has so many times as much coming to it.
-MOST_LUCK = 6.0
-# Refusals come in clusters, and what was decided before one is still to end: one cut in so long, and no growth.
-PATIENCE_SECONDS = 4.0
+# A batch waits after each wait that was asked for; a budget that is too high shows in what does not get through.
+BEYOND = 1.25
 # At 500 spans a second 1.6 % a second, so from one refusal to the next it takes 10 s or 20 s.
 STEPS_PER_BATCH = 64
+# Where a cut and growth weigh the same. In simulation, a tenth of the requests is refused where programs have 500 spans
+# a second each, a fifth at 250, and nearly half at 100.
+EVEN_SECONDS = 8.0
+EVEN_POWER = 1.5
+# So that those who send two batches a second and more are refused some times a minute all the same.
+LEAST_SHARE = 1 / 4
 MOST_STEP = 0.1
 # Half as far again by the time that it shows in what ends.
 DOUBLING_SECONDS = 6.0
-MOST_SECONDS = 1.0
-BEYOND = 1.25
+MOST_SECONDS = 2.0
 # concurrency-limits' limits do not grow below half use; p is set for the whole budget, so here it is nearer to it.
 USED = 0.8
 
@@ -130,8 +142,7 @@ class RateBudget:
         self._random = random
         self.state = BudgetState()
         self._budget: float | None = None
-        # What B was last measured to be; whether it is only a guess.
-        self._measured = 0.0
+        # Whether B is only a guess.
         self._is_guess = False
         self._jitter = 1.0
         self._begin()
@@ -147,22 +158,19 @@ class RateBudget:
         self._throughput = Throughput(self._batch_size)
         self._refusals = 0
         self._was_unanswered = False
-        self._patient_until = -math.inf
         self._fits_since = math.inf
 
     def exported(self, now: float, begun: float, outcome: Outcome, counts: Counts) -> None:
         """An export call that began at ``begun`` has come to ``outcome``; times in seconds of one clock."""
         self._mind_the_clock(now)
-        refusals, self._refusals = max(0, counts.refusals - self._refusals), counts.refusals
+        self._notice_refusals(now, counts)
         seen = self._throughput
-        seen.exported(now, begun, outcome, refusals=refusals, queued=counts.queued)
+        seen.exported(now, begun, outcome, queued=counts.queued)
         if seen.unanswered:
             self._halve(now)
-        elif refusals:
-            self._give_way(now)
         elif seen.is_measured and not seen.is_refusing(now):
             self._follow(seen.while_pressed)
-        elif not (seen.failed or seen.pressed):
+        elif not (seen.failed or seen.pressed or seen.refusals):
             self._grow(now)
         self._was_unanswered = seen.unanswered
         self.tick(now, counts)
@@ -181,6 +189,7 @@ class RateBudget:
             low=counts.low,
             ceiling=counts.ceiling,
         )
+        self._notice_refusals(now, counts)
         seen = self._throughput
         if self._budget is not None and seen.is_measured and counts.waiting > 0.0 and not seen.is_refusing(now):
             self._follow(min(self._budget, seen.at_best(counts.waiting)))
@@ -192,50 +201,53 @@ class RateBudget:
 
     # -- the law -------------------------------------------------------------------------------------------------
 
-    def _set(self, budget: float, *, measured: float, is_guess: bool) -> None:
-        self._budget = max(LEAST, budget)
-        self._measured, self._is_guess = measured, is_guess
+    def _set(self, budget: float, *, is_guess: bool) -> None:
+        self._budget, self._is_guess = max(LEAST, budget), is_guess
         self._jitter = 0.75 + 0.5 * self._random()
 
     def _follow(self, measured: float) -> None:
         if self._budget is not None or measured < self._demand.arrivals:
-            self._set(measured, measured=measured, is_guess=False)
+            self._set(measured, is_guess=False)
 
-    def _give_way(self, now: float) -> None:
-        seen, budget = self._throughput, self._budget if self._budget is not None else self._demand.wanted
+    def _notice_refusals(self, now: float, counts: Counts) -> None:
+        refusals, self._refusals = max(0, counts.refusals - self._refusals), counts.refusals
+        wanted = self._demand.wanted
+        budget = wanted if self._budget is None else self._budget
+        if not refusals:
+            return
+        seen = self._throughput
+        is_first = seen.refused(now, refusals)
         if budget <= 0.0:
             return
-        if seen.pressed and seen.is_alone(now):
-            exactly = seen.between_refusals
-            measured = min(budget, seen.lately) if exactly is None else exactly
-            self._set(REFUSED * measured, measured=measured, is_guess=exactly is None)
-        elif now >= self._patient_until:
-            less = REFUSED**seen.refusals * budget
-            if seen.pressed and (self._budget is None or self._is_guess):
-                less = min(less, MOST_LUCK * seen.lately)
-            # Below the trickle, which is kept anyway, it would only be longer on its way back.
-            less = max(less, min(budget, self._min_probability * self._demand.wanted))
-            self._set(less, measured=less, is_guess=False)
+        exactly = seen.between_refusals if seen.is_alone(now) else None
+        if exactly is not None:
+            less = ALONE * exactly
         else:
-            return
-        self._patient_until = now + PATIENCE_SECONDS
+            less = REFUSED * budget if is_first and not seen.refusals else budget
+            if seen.pressed:
+                less = min(less, max(REFUSED**refusals * budget, BEYOND * seen.lately))
+            if self._budget is None and seen.lately > 0.0:
+                less = min(less, seen.lately)
+        # Below the trickle, which is kept anyway, it would only be longer on its way back.
+        least = min(budget, self._min_probability * wanted)
+        self._set(max(least, less), is_guess=False)
 
     def _halve(self, now: float) -> None:
         if self._budget is not None and not self._was_unanswered:
-            self._set(UNANSWERED * self._budget, measured=self._budget, is_guess=True)
-            self._patient_until = now + PATIENCE_SECONDS
+            self._set(UNANSWERED * self._budget, is_guess=True)
 
     def _grow(self, now: float) -> None:
         budget, seen = self._budget, self._throughput
-        if budget is None or now < self._patient_until or self._demand.arrivals < USED * budget:
+        if budget is None or self._demand.arrivals < USED * budget:
             return
-        if seen.is_refusing(now):
-            has_moved = budget > BEYOND * self._measured and seen.is_alone(now)
+        seconds, refuses = min(MOST_SECONDS, seen.taken / budget), seen.is_refusing(now)
+        if refuses and not seen.is_alone(now):
+            ratio = self._batch_size / EVEN_SECONDS / budget
+            growth = (1.0 - REFUSED) * max(ratio**EVEN_POWER, LEAST_SHARE * ratio)
         else:
-            has_moved = budget < seen.service
-        seconds = min(MOST_SECONDS, seen.taken / budget)
-        grown = budget + min(self._jitter * self._batch_size / STEPS_PER_BATCH * seconds, MOST_STEP * budget)
-        if self._is_guess or has_moved:
+            growth = self._batch_size / STEPS_PER_BATCH * seconds / budget
+        grown = budget * (1.0 + min(MOST_STEP, self._jitter * growth))
+        if self._is_guess or (budget < seen.service and not refuses):
             grown *= 2.0 ** (seconds / DOUBLING_SECONDS)
         self._budget = grown
 

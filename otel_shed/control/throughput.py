@@ -1,25 +1,31 @@
 """The throughput: what a collector was seen to take, as far as it was the limit.
 
-Owned by the budget, which calls it after each export call. The rule: only what can be known is measured. A collector
-that answers late is measured while there is always another batch waiting for it. One that refuses is measured from one
-refusal to the next: at both it had nothing left to give. What a call took in which nobody answered says nothing of
-either.
+Owned by the budget, which calls it at each refusal and after each export call. The rule: only what can be known is
+measured. A collector that answers late is measured while there is always another batch waiting for it. One that refuses
+is measured from one refusal to the next: at both it had nothing left to give. What a call took in which nobody answered
+says nothing of either.
 """
 
 from __future__ import annotations
 
 import math
 
-from otel_shed.control.rates import Rate
+from otel_shed.control.rates import Rate, Ratio
 from otel_shed.outcome import DropReason, Outcome
 
 MEMORY_SECONDS = 10.0
-# Long enough to have a refusal's wait in it, short enough to be of this storm and not of the calm before.
-LATELY_SECONDS = 3.0
+# Enough to have some refusals' waits in it, few enough to be of this storm and not of the calm before.
+LATELY_CALLS = 8
 # Of measuring, before it is believed: a batch that was refused and let in again, or that took its time.
 ENOUGH_SECONDS = 1.0
-# What a refusal tells is true for so long; after that it is a collector that does not refuse.
+# After so long without a sign of a limit there is none; a gap that long is no part of any rate.
 FORGET_SECONDS = 60.0
+# It refuses for so long after a refusal: where programs share it, one that has its share goes for minutes without.
+REFUSING_SECONDS = 300.0
+# Other programs come and go with deployments, and show only now and then.
+COMPANY_SECONDS = 600.0
+# To within so much of it, a limit that is this program's alone is the same each time.
+SAME = 0.1
 _INSTANT = 1e-6
 
 _UNANSWERED = frozenset({DropReason.RETRY_EXHAUSTED, DropReason.EXPORT_TIMEOUT, DropReason.EXPORTER_ERROR})
@@ -36,50 +42,59 @@ class Throughput:
     def __init__(self, batch_size: int) -> None:
         self._batch_size = batch_size
         self._busy, self._between_refusals = Rate(MEMORY_SECONDS), Rate(MEMORY_SECONDS)
-        self._lately = Rate(LATELY_SECONDS)
-        self._refused = self._crowded = self.ended = -math.inf
-        self._taken_since_refusal = 0
+        self._lately = Ratio(LATELY_CALLS)
+        self._refused = self._measured_from = self._crowded = self.ended = -math.inf
+        self._taken_since = self._refusals_under_way = 0
         self.pressed = self.failed = self.unanswered = False
         self.taken = self.refusals = 0
         self.service = 0.0
 
-    def exported(self, now: float, begun: float, outcome: Outcome, *, refusals: int, queued: int) -> None:
-        """A call that began at ``begun`` ends with ``queued`` spans waiting; it was refused so many times."""
+    def refused(self, now: float, refusals: int) -> bool:
+        """The call that is under way was refused so many times more; whether these are its first."""
+        is_first, self._refusals_under_way = not self._refusals_under_way, self._refusals_under_way + refusals
+        if self._refusals_under_way > 1:
+            self._crowded = now
+        self._refused = now
+        since = now - self._measured_from
+        if is_first and since >= ENOUGH_SECONDS:
+            if since > FORGET_SECONDS:
+                self._between_refusals.clear()
+            else:
+                self._compare(now, self._between_refusals.value * since)
+                self._between_refusals.add(self._taken_since, since)
+            self._measured_from, self._taken_since = now, 0
+        return is_first
+
+    def _compare(self, now: float, expected: float) -> None:
+        # At each end of the time up to a batch more may have been let in.
+        most = 2 * self._batch_size + SAME * expected
+        if self._between_refusals.seconds > 0.0 and abs(self._taken_since - expected) > most:
+            self._crowded = now
+
+    def exported(self, now: float, begun: float, outcome: Outcome, *, queued: int) -> None:
+        """A call that began at ``begun`` ends with ``queued`` spans waiting."""
         was_pressed, since = self.pressed, max(_INSTANT, now - self.ended)
         took = min(since, max(_INSTANT, now - begun))
-        self.taken, self.refusals = outcome.accepted + outcome.rejected, refusals
+        self.taken = outcome.accepted + outcome.rejected
+        self.refusals, self._refusals_under_way = self._refusals_under_way, 0
         self.unanswered = outcome.reason in _UNANSWERED
-        self.failed = outcome.reason is not None or outcome.attempts - 1 > refusals or not self.taken
+        self.failed = outcome.reason is not None or outcome.attempts - 1 > self.refusals or not self.taken
         self.pressed = queued >= self._batch_size and not self.unanswered
         self.service = self.taken / took
         self.ended = now
-        self._lately.add(self.taken, min(since, FORGET_SECONDS))
+        self._lately.add(self.taken, since if since < FORGET_SECONDS else took, 1.0)
+        self._taken_since += self.taken
         if self.failed or not was_pressed:
             self._busy.clear()
         if not self.failed and (self.pressed or was_pressed):
             self._busy.add(self.taken, since if was_pressed else took)
         if self.unanswered:
             self._between_refusals.clear()
-            self._refused = -math.inf
-        elif refusals:
-            self._refuse(begun, refusals)
-        self._taken_since_refusal += self.taken
-
-    def _refuse(self, at: float, refusals: int) -> None:
-        if refusals > 1:
-            self._crowded = at
-        since = at - self._refused
-        if since > FORGET_SECONDS:
-            self._between_refusals.clear()
-        elif since >= ENOUGH_SECONDS:
-            self._between_refusals.add(self._taken_since_refusal, since)
-        else:
-            return
-        self._refused, self._taken_since_refusal = at, 0
+            self._refused = self._measured_from = -math.inf
 
     def is_refusing(self, now: float) -> bool:
         """Whether it is a collector that refuses, and does not just take its time."""
-        return now - self._refused <= FORGET_SECONDS
+        return now - self._refused <= REFUSING_SECONDS
 
     def is_alone(self, now: float) -> bool:
         """Whether this program has found no sign of others.
@@ -87,7 +102,7 @@ class Throughput:
         Who is let in once the wait that was asked for is over has come up against a limit of its own; who is refused
         again has others before it, and what it took between two refusals was a matter of luck.
         """
-        return now - self._crowded > FORGET_SECONDS
+        return now - self._crowded > COMPANY_SECONDS
 
     @property
     def between_refusals(self) -> float | None:
@@ -101,8 +116,8 @@ class Throughput:
 
     @property
     def lately(self) -> float:
-        """What has been taken in the last seconds, whatever was the limit."""
-        return self._lately.value
+        """What the last calls have taken, whatever was the limit, with the time between them."""
+        return self._lately.value(otherwise=0.0)
 
     @property
     def is_measured(self) -> bool:

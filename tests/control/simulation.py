@@ -12,7 +12,7 @@ import math
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from heapq import heapify, heapreplace
 
 from opentelemetry.context import Context
 
@@ -25,77 +25,18 @@ from otel_shed.control.phase import Action, Phase
 from otel_shed.control.pressure import PressureSignal
 from otel_shed.control.signals.memory import ProcessMemory
 from otel_shed.control.threshold import adjusted_count, read_ot
-from otel_shed.otlp.retry import Attempt, RetryPolicy, Verdict
+from otel_shed.otlp.retry import RetryPolicy
 from otel_shed.outcome import DropReason, Outcome
 from otel_shed.sampler import AdaptiveSampler
+from tests.control.collectors import Answer, Collector
 
 QUEUE, BATCH, LINGER = 2048, 512, 5.0
 EXPORT_SECONDS, PARKED_SECONDS = 30.0, 300.0  # of trying, and of waiting because the collector asked for it
-ROUND_TRIP = 0.005
 _NO_PARENT = Context()
 # A trace's spans end in so many lumps at most.
 _LUMPS = 10
 
 Load = Callable[[float], float]
-
-
-class Collector(Protocol):
-    """What answers a request of ``size`` spans made at ``now``."""
-
-    capacity: float
-    down: bool
-    works_while_asked: bool
-
-    def request(self, now: float, size: int) -> tuple[float, Attempt]:
-        """When the answer comes, and what it is."""
-
-
-_REFUSED_CONNECTION = Attempt(Verdict.RETRYABLE, "connection refused", answered=False)
-
-
-@dataclass
-class Blocking:
-    """Works through requests one after the other, and answers each when it is done; capacity: spans a second."""
-
-    capacity: float
-    down: bool = False
-    free_at: float = 0.0
-    works_while_asked = True
-
-    def request(self, now: float, size: int) -> tuple[float, Attempt]:
-        if self.down:
-            return now + ROUND_TRIP, _REFUSED_CONNECTION
-        self.free_at = max(now, self.free_at) + size / self.capacity
-        return self.free_at + ROUND_TRIP, Attempt(Verdict.ACCEPTED, "OK", duration=self.free_at - now)
-
-
-@dataclass
-class Throttling:
-    """Takes ``capacity`` spans a second, ``burst`` seconds' worth at once; refuses more, and says for how long.
-
-    strict: it lets a request in only if there is room for all of it; otherwise if there is room for any.
-    """
-
-    capacity: float
-    down: bool = False
-    burst: float = 2.0
-    strict: bool = False
-    at: float = 0.0
-    room: float = math.inf
-    works_while_asked = False
-
-    def request(self, now: float, size: int) -> tuple[float, Attempt]:
-        if self.down:
-            return now + ROUND_TRIP, _REFUSED_CONNECTION
-        most = max(self.burst * self.capacity, 2.0 * BATCH)
-        self.room = min(most, self.room + max(0.0, now - self.at) * self.capacity)
-        self.at = max(now, self.at)  # clients come in any order within a step
-        wanted = size if self.strict else 1
-        if self.room >= wanted:
-            self.room -= size
-            return now + ROUND_TRIP, Attempt(Verdict.ACCEPTED, "200", duration=ROUND_TRIP)
-        wait = math.ceil((wanted - self.room) / self.capacity)  # Retry-After has whole seconds
-        return now + ROUND_TRIP, Attempt(Verdict.RETRYABLE, "429", retry_after=float(wait), duration=ROUND_TRIP)
 
 
 @dataclass
@@ -157,6 +98,8 @@ class Client:
         self.collector, self.load = collector, load
         self.now = 0.0
         self._rng, self._step, self._size, self._low = rng, step, size, low
+        # Of their own, so that what is decided by them depends on nothing else that is drawn.
+        self._trace_ids = random.Random(rng.getrandbits(64))
         clock = self._clock
         self.control = _Control(ShedConfig(), clock=clock)
         self.flow = self.control.add_flow(self._read, queue_capacity=QUEUE, batch_size=BATCH)
@@ -174,16 +117,16 @@ class Client:
         self._low_left = self._part_left = 0.0
         # The pipeline.
         self.queued = 0
-        self._due: float | None = None
+        self._due = math.inf
         self._batch = 0
         self._attempts, self._begun, self._waited = 0, 0.0, 0.0
-        self._next_event = math.inf
-        self._answer: Attempt | None = None
-        self._asked = self._credited = 0.0
+        self._answer: Answer | None = None
         self._sampled = self._shed_low = self._overflowed = 0
+        # When the program goes on by a step, and when its worker does.
+        self._lived_until = 0.0
+        self._step_at, self._event_at = rng.random() * step, math.inf
         self.totals = Totals()
         self.seconds: list[Second] = []
-        self._second = Second()
 
     def _clock(self) -> float:
         return self.now
@@ -203,27 +146,54 @@ class Client:
         assert sampler is not None
         return HeadCounts(sampler.eligible, sampler.started - sampler.sampled_out, sampler.ceiling_probability)
 
+    @property
+    def next(self) -> float:
+        """When it goes on."""
+        return min(self._step_at, self._event_at)
+
+    def go_on(self) -> None:
+        """Live through what is next: an event of its worker, or a step of the program."""
+        if self._event_at < self._step_at:
+            self.now = self._event_at
+            self._event()
+        else:
+            self.now = self._step_at
+            self._live()
+            # At random, or programs whose turn is always after a quiet moment would be let in more often than others.
+            self._step_at = self.now + self._step * (0.5 + self._rng.random())
+
     # -- the program -------------------------------------------------------------------------------------------------
 
-    def advance(self, until: float) -> None:
-        """Live through one step, which ends at ``until``."""
-        self._work(until)
+    def _live(self) -> None:
+        self.control.look(self.now)
         self._start_traces()
         self._end_spans()
-        phase = self.control.brownout.row(until).phase
+        if not self._batch:
+            self._wake()
+        second, row = self._second(), self.control.brownout.last_row
+        second.queued, second.phase = self.queued, row.phase
+        second.probability = self.control.threshold().probability
+        second.budget = self.flow.state.spans_per_second
         before = self.totals.phases
-        if phase is not (before[-1][1] if before else Phase.NORMAL):
-            before.append((until, phase))
+        if row.phase is not (before[-1][1] if before else Phase.NORMAL):
+            before.append((self.now, row.phase))
+
+    def _second(self, number: int | None = None) -> Second:
+        number = int(self.now) if number is None else number
+        while len(self.seconds) <= number:
+            self.seconds.append(Second())
+        return self.seconds[number]
 
     def _start_traces(self) -> None:
-        size, rng = self._size, self._rng
-        number = _poisson(rng, self.load(self.now) / size * self._step)
+        size, trace_ids = self._size, self._trace_ids
+        number = _poisson(self._rng, self.load(self.now) / size * (self.now - self._lived_until))
+        self._lived_until = self.now
         self.totals.roots += number
-        self._second.offered += number * size
+        self._second().offered += number * size
         ends, place, sampler = self._ends, self._place, self.sampler
         for _ in range(number):
             if sampler is not None:
-                result = sampler.should_sample(_NO_PARENT, rng.getrandbits(128), "root")
+                result = sampler.should_sample(_NO_PARENT, trace_ids.getrandbits(128), "root")
                 if not result.decision.is_sampled():
                     continue
                 threshold = read_ot(result.trace_state).threshold
@@ -242,132 +212,108 @@ class Client:
         self._sampled += spans
         row = self.control.brownout.row(self.now)
         if row.action is Action.RETAIN_SUMMARY_ONLY:
-            self._second.summarized += spans
+            self._second().summarized += spans
             return
         if row.action is Action.DROP_LOW_PRIORITY:
             self._low_left += self._low * spans
             low = int(self._low_left)
             self._low_left -= low
             self._shed_low += low
-            self._second.low += low
+            self._second().low += low
             spans -= low
         self.queued += spans
         if self.queued > QUEUE:
             over = self.queued - QUEUE
             self.queued = QUEUE
             self._overflowed += over
-            self._second.overflowed += over
+            self._second().overflowed += over
 
     # -- its worker --------------------------------------------------------------------------------------------------
 
-    def _work(self, until: float) -> None:
-        while True:
-            if self._batch:
-                if self._next_event > until:
-                    break
-                self.now = max(self.now, self._next_event)
-                self._event()
-                continue
-            self.control.look(self.now)
-            if not self.queued:
-                self._due = None
-                break
-            if self._due is None:
-                self._due = self.now + LINGER
-            if self.queued < BATCH:
-                if self._due > until:
-                    break
-                self.now = max(self.now, self._due)
-            self._due = None
-            self._batch = min(BATCH, self.queued)
-            self.queued -= self._batch
-            self._attempts, self._begun, self._waited = 0, self.now, 0.0
-            self.flow.exports.began()
-            self._request()
-        self.now = until
+    def _wake(self) -> None:
+        """No batch is out: send one, or see to it that one is sent when it is time."""
+        if not self.queued:
+            self._due = self._event_at = math.inf
+            return
+        self._due = min(self._due, self.now + LINGER)
+        if self.queued < BATCH and self.now < self._due:
+            self._event_at = self._due
+            return
+        self._due = math.inf
+        self._batch = min(BATCH, self.queued)
+        self.queued -= self._batch
+        self._attempts, self._begun, self._waited = 0, self.now, 0.0
+        self.flow.exports.began()
+        self._request()
 
     def _request(self) -> None:
         self._attempts += 1
-        self._asked = self.now
-        self._next_event, self._answer = self.collector.request(self.now, self._batch)
+        self._answer = self.collector.request(self.now, self._batch)
+        self._event_at = self._answer.at
 
     def _event(self) -> None:
         answer, self._answer = self._answer, None
-        if answer is None:  # a wait is over
+        if not self._batch:  # what there is has lingered
+            self._wake()
+        elif answer is None:  # a wait is over
             self._request()
-            return
-        self.flow.exports.attempted(answer)
-        if answer.accepted:
-            self._credit()
+        else:
+            self._answered(answer)
+
+    def _answered(self, answer: Answer) -> None:
+        attempt = answer.attempt
+        self.flow.exports.attempted(attempt)
+        if attempt.accepted:
+            self._credit(answer)
             self._ended(Outcome(self._batch, attempts=self._attempts, duration=self.now - self._begun))
-        elif answer.retry_after is not None:
-            pause = self._retry.throttle(answer.retry_after, self._attempts, self._rng.random)
+            return
+        if attempt.retry_after is not None:
+            pause = self._retry.throttle(attempt.retry_after, self._attempts, self._rng.random)
             self._waited += pause
-            if self._waited > PARKED_SECONDS:
-                self._lost()
-            else:
-                self._next_event = self.now + pause
+            lost = self._waited > PARKED_SECONDS
         else:
             pause = self._retry.backoff(self._attempts, self._rng.random)
-            if self.now + pause - self._begun - self._waited > EXPORT_SECONDS:
-                self._lost()
-            else:
-                self._next_event = self.now + pause
+            lost = self.now + pause - self._begun - self._waited > EXPORT_SECONDS
+        if lost:
+            self._lost()
+        else:
+            self._event_at = self.now + pause
 
     def _lost(self) -> None:
         lost = Outcome(0, reason=DropReason.RETRY_EXHAUSTED, attempts=self._attempts, duration=self.now - self._begun)
         self._ended(lost)
 
     def _ended(self, outcome: Outcome) -> None:
-        self._batch, self._next_event = 0, math.inf
+        self._batch, self._event_at = 0, math.inf
         self.flow.exports.ended(outcome)
         self.flow.told(self._begun, outcome)
+        self.control.look(self.now)
+        self._wake()
 
-    def _credit(self) -> None:
-        """Spread what was taken over the time that it took; at once, it would come in lumps of a batch."""
-        since, until = self._asked, self.now
-        if not self.collector.works_while_asked:
-            since = max(self._credited, until - self._batch / self.collector.capacity)
-        self._credited = until
-        for second in range(int(since), int(until) + 1):
-            part = min(until, second + 1) - max(since, second)
-            share = self._batch * (part / (until - since) if until > since else 1.0)
-            target = self.seconds[second] if second < len(self.seconds) else self._second
-            target.accepted += share
-
-    def end_second(self) -> None:
-        """Close the books of a second."""
-        self._second.queued = self.queued
-        self._second.probability = self.control.threshold().probability
-        self._second.budget = self.flow.state.spans_per_second
-        self._second.phase = self.control.brownout.row(self.now).phase
-        self.seconds.append(self._second)
-        self._second = Second()
+    def _credit(self, answer: Answer) -> None:
+        """Spread what was taken over the time in which the collector took it."""
+        since, until = answer.since, answer.until
+        for number in range(int(since), int(until) + 1):
+            part = min(until, number + 1) - max(since, number)
+            self._second(number).accepted += self._batch * (part / (until - since) if until > since else 1.0)
 
 
-def run(
-    clients: list[Client],
-    *,
-    seconds: int,
-    step: float,
-    rng: random.Random,
-    at_second: Callable[[int], None] | None = None,
-) -> None:
-    """Let so much time pass; clients go in random order, so that none is always first.
+def run(clients: list[Client], *, seconds: int, at_second: Callable[[int], None] | None = None) -> None:
+    """Let so much time pass, event by event in their order.
 
-    step: seconds, one over a whole number. at_second: told of each second before it begins.
+    at_second: told of each second before it begins.
     """
-    order = list(clients)
-    steps = round(1 / step)
+    events = [(client.next, number) for number, client in enumerate(clients)]
+    heapify(events)
     for second in range(seconds):
         if at_second is not None:
             at_second(second)
-        for number in range(1, steps + 1):
-            rng.shuffle(order)
-            for client in order:
-                client.advance(second + number / steps)
-        for client in clients:
-            client.end_second()
+        while events[0][0] < second + 1:
+            client = clients[events[0][1]]
+            client.go_on()
+            heapreplace(events, (client.next, events[0][1]))
+    for client in clients:
+        del client.seconds[seconds:]
 
 
 def _poisson(rng: random.Random, mean: float) -> int:
@@ -378,3 +324,9 @@ def _poisson(rng: random.Random, mean: float) -> int:
         product *= rng.random()
         number += 1
     return number
+
+
+def fairness(shares: list[float]) -> float:
+    """Jain's index: 1 if all have the same, one over their number if one has all, 0 if nobody has any."""
+    squares = sum(share * share for share in shares)
+    return sum(shares) ** 2 / (len(shares) * squares) if squares else 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,3 +76,98 @@ def test_counts_that_begin_anew_say_nothing() -> None:
     one.tick(20.0, Counts(roots=3, kept=3, spans=30, overflowed=0, queued=0))
     one.tick(21.0, Counts(roots=53, kept=53, spans=530, overflowed=0, queued=0))
     assert 0.0 <= one.state.offered <= 2 * before + 1000
+
+
+class Program:
+    """Offers 500 roots of a span a second, and sends a batch a second; the collector answers as it is told to."""
+
+    def __init__(self) -> None:
+        self.budget = budget()
+        self.now = 0.0
+        self.counts = Counts(roots=0, kept=0, spans=0, queued=0)
+
+    def second(self, *, refusals: int = 0, queued: int = 0) -> float | None:
+        """Lives through one, in which the request is refused so often; the budget at its end."""
+        for _ in range(10):
+            self.now += 0.1
+            counted = {name: getattr(self.counts, name) + 50 for name in ("roots", "kept", "spans")}
+            self.counts = replace(self.counts, **counted, queued=queued)
+            self.budget.tick(self.now, self.counts)
+        self.counts = replace(self.counts, refusals=self.counts.refusals + refusals)
+        taken = Outcome(500, attempts=1 + refusals, duration=0.01)
+        self.budget.exported(self.now, self.now - 0.01, taken, self.counts)
+        return self.known()
+
+    def known(self) -> float | None:
+        """The budget, as it is seen a moment later."""
+        self.budget.tick(self.now + 0.06, self.counts)
+        return self.budget.state.spans_per_second
+
+
+def in_company() -> Program:
+    """One that shares a collector, and has a budget near to what it offers."""
+    program = Program()
+    for _ in range(10):
+        program.second()
+    program.second(refusals=2)
+    for _ in range(5):
+        program.second()
+    return program
+
+
+def test_a_refusal_costs_the_same_part_of_whatever_there_is() -> None:
+    """In company, 7 %, once a call."""
+    program = in_company()
+    before = program.second()
+    assert before is not None
+    assert program.second(refusals=3) == pytest.approx(0.93 * before)
+
+
+def test_the_call_after_a_refused_one_costs_nothing() -> None:
+    """It was sent before the cut could tell."""
+    program = in_company()
+    cut = program.second(refusals=1)
+    assert program.second(refusals=1) == cut
+    program.second()
+    assert (program.second(refusals=1) or 0.0) < (cut or 0.0)
+
+
+def test_a_refusal_tells_at_once() -> None:
+    """And not when its call comes to its end, which may take minutes of waits."""
+    program = in_company()
+    before = program.second()
+    assert before is not None
+    program.counts = replace(program.counts, refusals=program.counts.refusals + 1)
+    program.now += 0.1
+    assert program.known() == pytest.approx(0.93 * before)
+
+
+def test_who_has_more_grows_by_a_smaller_part() -> None:
+    """For each answer, in company; alone each grows by as much."""
+    program = in_company()
+    parts = []
+    for _ in range(3):
+        before = program.second()
+        after = program.second()
+        assert before is not None
+        assert after is not None
+        parts.append((before, after / before - 1))
+        for _ in range(4):
+            program.second(refusals=1)
+            program.second()
+    assert parts == sorted(parts, reverse=True)
+    (most, least_part), *_, (least, most_part) = parts
+    assert most > least
+    assert least_part == pytest.approx(most_part * (least / most) ** 1.5, rel=0.01)
+
+
+def test_silence_halves_once() -> None:
+    """Until the next answer; one that nobody answers again says nothing new."""
+    program = in_company()
+    before = program.second()
+    assert before is not None
+    lost = Outcome(0, reason=DropReason.RETRY_EXHAUSTED, attempts=5, duration=20.0)
+    for _ in range(2):
+        program.now += 20.0
+        program.budget.exported(program.now, program.now - 20.0, lost, program.counts)
+        assert program.known() == pytest.approx(before / 2)

@@ -1,4 +1,4 @@
-"""The loop closes: what the collector takes is used, found soon, left soon, and honestly counted; without I/O."""
+"""The loop closes: what a collector takes is used, found soon, left soon, shared, and counted honestly; without I/O."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import random
 import pytest
 
 from otel_shed.control.phase import Phase
-from tests.control.simulation import Blocking, Client, Collector, Load, Second, Throttling, run
+from tests.control.collectors import Blocking, Collector, Throttling
+from tests.control.simulation import Client, Load, Second, fairness, run
 
 CAPACITY = 500.0
 SEEDS = (1, 2, 3)
@@ -18,7 +19,7 @@ def lived(kind: type[Blocking] | type[Throttling], load: Load, seconds: int, *, 
     """A program under this load, spans a second, with a collector of its own."""
     rng = random.Random(seed)
     client = Client(kind(CAPACITY), load, rng=rng, step=0.05, **how)  # type: ignore[arg-type]
-    run([client], seconds=seconds, step=0.05, rng=rng)
+    run([client], seconds=seconds)
     return client
 
 
@@ -105,7 +106,7 @@ def test_a_collector_that_comes_back_is_used_again(seed: int) -> None:
     def at_second(second: int) -> None:
         collector.down = 40 <= second < 100
 
-    run([client], seconds=170, step=0.05, rng=rng, at_second=at_second)
+    run([client], seconds=170, at_second=at_second)
     assert used(client.seconds[130:]) >= 0.95
 
 
@@ -119,5 +120,73 @@ def test_a_limit_that_moves_is_followed(before: float, after: float) -> None:
     def at_second(second: int) -> None:
         collector.capacity = before if second < 60 else after
 
-    run([client], seconds=160, step=0.05, rng=rng, at_second=at_second)
+    run([client], seconds=160, at_second=at_second)
     assert used(client.seconds[100:]) * CAPACITY >= 0.95 * after
+
+
+# Spans a second of the collector for each program that shares it.
+SHARE = 250.0
+
+
+def shared(collector: Collector, begins: list[float], *, times: float, seconds: int, seed: int) -> list[Client]:
+    """Programs that share a collector; each offers so many times its share, from when it begins."""
+    rng = random.Random(seed)
+
+    def load(begin: float) -> Load:
+        return lambda now: times * SHARE if now >= begin else 0.0
+
+    step = 0.2 if len(begins) <= 10 else 0.5
+    clients = [Client(collector, load(begin), rng=rng, step=step, size=50) for begin in begins]
+    run(clients, seconds=seconds + 15)  # what the last requests bring is known when they are answered
+    return clients
+
+
+def taken(clients: list[Client], since: int, until: int) -> list[float]:
+    return [sum(second.accepted for second in client.seconds[since:until]) for client in clients]
+
+
+@pytest.mark.parametrize("kind", [Blocking, Throttling])
+@pytest.mark.parametrize(
+    ("programs", "times", "seed"),
+    [(1, 2.0, 1), (1, 10.0, 2), (2, 2.0, 1), (2, 10.0, 2), (10, 2.0, 1), (10, 10.0, 2), (100, 2.0, 1)],
+)
+def test_programs_that_share_a_collector_use_all_of_it_and_have_equal_shares(
+    kind: type[Blocking] | type[Throttling], programs: int, times: float, seed: int
+) -> None:
+    """Within 5 % of it and Jain's index at least 0.95, from the third minute to the fifth; the phase does not swing."""
+    clients = shared(kind(programs * SHARE), [0.0] * programs, times=times, seconds=300, seed=seed)
+    shares = taken(clients, 120, 300)
+    assert sum(shares) == pytest.approx(180 * programs * SHARE, rel=0.05)
+    assert fairness(shares) >= 0.95
+    assert sum(len(changes(client, 120, 300)) for client in clients) <= 2 * 3 * programs
+
+
+@pytest.mark.parametrize("kind", [Blocking, Throttling])
+def test_programs_that_join_get_their_share(kind: type[Blocking] | type[Throttling]) -> None:
+    """Ten share a collector; five of them begin a minute after the others."""
+    clients = shared(kind(10 * SHARE), [0.0] * 5 + [60.0] * 5, times=4.0, seconds=420, seed=1)
+    shares = taken(clients, 240, 420)
+    assert sum(shares) == pytest.approx(180 * 10 * SHARE, rel=0.05)
+    assert fairness(shares) >= 0.95
+
+
+def test_a_collector_that_refuses_is_asked_in_vain_seldom() -> None:
+    """By programs that share it: three requests of ten at most, from the third minute on."""
+    collector = Throttling(10 * SHARE)
+    rng = random.Random(1)
+    clients = [Client(collector, lambda now: 4 * SHARE, rng=rng, step=0.2, size=50) for _ in range(10)]
+    before = [0, 0]
+
+    def at_second(second: int) -> None:
+        if second == 120:
+            before[:] = collector.requests, collector.refused
+
+    run(clients, seconds=300, at_second=at_second)
+    assert collector.refused - before[1] <= 0.3 * (collector.requests - before[0])
+
+
+def test_an_unfair_share_is_seen() -> None:
+    """The index that the tests above go by tells equal shares from others."""
+    assert fairness([5.0] * 10) == pytest.approx(1.0)
+    assert fairness([1.0] * 5 + [2.0] * 5) == pytest.approx(0.9)
+    assert fairness([1.0] + [0.0] * 9) == pytest.approx(0.1)
