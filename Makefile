@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 COMPILED := setup.py $(wildcard otel_shed/compiled/*.[ch])
-# What works otherwise without the compiled parts: the record, and the encoder that the pipeline uses. (test_storm.py is
-# about the pace, and takes as long as half of the others.)
+# What works otherwise without the compiled parts: the record, on_end, and the encoder that the pipeline uses.
+# (test_storm.py is about the pace, and takes as long as half of the others.)
 PLAIN_TESTS := tests/test_record.py tests/test_processor.py tests/test_benchmarks.py tests/control/test_gate.py \
   $(filter-out %/test_storm.py,$(wildcard tests/pipeline/test_*.py)) \
-  $(patsubst %,tests/otlp/test_%.py,amend encode proof request) \
+  $(patsubst %,tests/otlp/test_%.py,amend encode proof request) tests/test_hot_path.py tests/test_compiled.py \
   tests/faults/test_build.py::test_they_are_in_use_where_they_can_be
 
 .PHONY: test demo lint types clean

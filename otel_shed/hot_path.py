@@ -1,14 +1,18 @@
 """The compiled hot path: what a processor's ``on_end`` does with the usual span, in C.
 
 Called where processors are made. The rule: it takes what the plain ``on_end`` would take and does the same with it, and
-leaves to that one whatever is not as usual, so nobody can tell which of them it was but by the time it took.
+leaves to that one whatever is not as usual, so nobody can tell which of them it was but by the time it took, and by the
+tenth of a second after which it follows the phase. Records that carry the span itself are proved here, at import, to be
+the plain ones; those with its bytes have been, in otlp/proof.py.
 """
 
 from __future__ import annotations
 
+import importlib
+import operator
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.sdk.trace import ReadableSpan
 
@@ -16,12 +20,30 @@ from otel_shed.compiled import extension
 from otel_shed.config import ShedConfig
 from otel_shed.control.brownout import INTERVAL_SECONDS
 from otel_shed.control.overload import OverloadControl
-from otel_shed.otlp.encode import wrap_span
-from otel_shed.otlp.encode_compiled import encode_compiled, encoder
+from otel_shed.otlp.encode import Encoder, wrap_span
+from otel_shed.otlp.proof import _without_words, encode_span
 from otel_shed.pipeline.pipeline import Pipeline
-from otel_shed.record import Priority
+from otel_shed.record import PlainSpanRecord, Priority
 
 OnEnd = Callable[[ReadableSpan], None]
+
+
+def wraps_alike(wrap: Encoder | None) -> bool:
+    """Whether ``wrap`` makes of every sample the record that the plain one does."""
+    if wrap is None:
+        return False
+    fields = operator.attrgetter(*PlainSpanRecord.__slots__)
+    try:
+        with _without_words():
+            spans = importlib.import_module("otel_shed.otlp.samples").sample_spans()
+        return all(fields(wrap(span)) == fields(wrap_span(span)) for span in spans)
+    except Exception:  # the samples cannot be made with this SDK, or not be read
+        return False
+
+
+# The compiled encoder, if it is that which has proved itself: not imported, since with another SDK it may not be there.
+_ENCODER: Final[Any] = getattr(encode_span, "__self__", None)
+_WRAPS: Final = wraps_alike(getattr(_ENCODER, "wrap", None))
 
 
 def compiled_on_end(
@@ -40,7 +62,8 @@ def compiled_on_end(
     gate = control.gate
     is_usual = gate.judging(decides_traces=True) == gate.weigh and control.clock is clock
     record = pipeline.sender.record
-    if extension is None or not is_usual or record not in (encode_compiled, wrap_span):
+    wraps = _WRAPS and record is wrap_span
+    if extension is None or _ENCODER is None or not is_usual or not (wraps or record is encode_span):
         return None
 
     def look() -> tuple[float, int]:
@@ -51,7 +74,7 @@ def compiled_on_end(
         return clock() + INTERVAL_SECONDS, -1 if limit is None else limit
 
     hot_path: Any = extension.HotPath(
-        encoder=encoder,
+        encoder=_ENCODER,
         careful=careful,
         intake=pipeline.intake,
         clock=clock,
@@ -62,6 +85,6 @@ def compiled_on_end(
         high=Priority.HIGH,
         # What is larger has its size worked out, which is hardly ever needed.
         roomy=min(config.max_held_bytes, config.max_request_bytes // 2),
-        wraps=record is wrap_span,
+        wraps=wraps,
     )
     return hot_path  # type: ignore[no-any-return]

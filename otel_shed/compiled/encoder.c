@@ -18,9 +18,12 @@ static PyObject *record_of(PyObject *object, PyObject *const *args, Py_ssize_t c
     if (IS(span, READABLE_SPAN)) {
         Py_ssize_t most = limit == Py_None ? -1 : PyLong_CheckExact(limit) ? PyLong_AsSsize_t(limit) : -2;
         if (limit == Py_None || most >= 0) {
-            Reading reading = {.count = 0};
-            SpanRecord *record = quickly(self, span, &reading, most);
-            reading_end(&reading);
+            Reading reading;
+            SpanRecord *record = NULL;
+            if (reading_begin(self, span, &reading) == 0) {
+                record = quickly(self, span, &reading, most);
+                reading_end(&reading);
+            }
             if (record != NULL || !PyErr_ExceptionMatches(PyExc_Exception)) {
                 return (PyObject *)record;
             }
@@ -61,14 +64,15 @@ static PyObject *encoder_make(PyTypeObject *type, PyObject *args, PyObject *kwar
 {
     static char *names[] = {"readable_span", "span_context", "trace_flags", "trace_state", "status",
                             "bounded_attributes", "bounded_list", "event", "link", "kinds", "status_codes", "priority",
-                            "careful", "wrap", "group", "name", "key", "any_value", "shortened", "attributes", NULL};
-    PyObject *parts[PARTS];
+                            "careful", "wrap", "group", "name", "key", "any_value", "shortened", "attributes",
+                            "sample", NULL};
+    PyObject *parts[PARTS], *sample;
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "$OOOOOOOOOO!O!OOOOOOOOO:Encoder", names, &parts[READABLE_SPAN], &parts[SPAN_CONTEXT],
+            args, kwargs, "$OOOOOOOOOO!O!OOOOOOOOOO:Encoder", names, &parts[READABLE_SPAN], &parts[SPAN_CONTEXT],
             &parts[TRACE_FLAGS], &parts[TRACE_STATE], &parts[STATUS], &parts[BOUNDED_ATTRIBUTES], &parts[BOUNDED_LIST],
             &parts[EVENT], &parts[LINK], &PyTuple_Type, &parts[KINDS], &PyTuple_Type, &parts[STATUS_CODES],
             &parts[PRIORITY], &parts[CAREFUL], &parts[WRAP], &parts[GROUP], &parts[NAME], &parts[KEY],
-            &parts[ANY_VALUE], &parts[SHORTENED], &parts[ATTRIBUTES])) {
+            &parts[ANY_VALUE], &parts[SHORTENED], &parts[ATTRIBUTES], &sample)) {
         return NULL;
     }
     if (PyTuple_GET_SIZE(parts[KINDS]) != KIND_COUNT || PyTuple_GET_SIZE(parts[STATUS_CODES]) != STATUS_COUNT ||
@@ -83,6 +87,10 @@ static PyObject *encoder_make(PyTypeObject *type, PyObject *args, PyObject *kwar
             PyErr_SetString(PyExc_TypeError, "an encoder is made of types first");
             return NULL;
         }
+    }
+    if ((PyObject *)Py_TYPE(sample) != parts[READABLE_SPAN]) {
+        PyErr_SetString(PyExc_TypeError, "an encoder learns of a span where spans keep their attributes");
+        return NULL;
     }
     PyObject *module = PyType_GetModule(type);
     PyObject *record_type = module ? PyObject_GetAttrString(module, "SpanRecord") : NULL;
@@ -103,6 +111,10 @@ static PyObject *encoder_make(PyTypeObject *type, PyObject *args, PyObject *kwar
             Py_DECREF(self);
             return NULL;
         }
+    }
+    if (layout_learn(&self->layout, sample, self->names, OF_SPAN) < 0) {
+        Py_DECREF(self);
+        return NULL;
     }
     return (PyObject *)self;
 }

@@ -7,6 +7,7 @@
 #ifndef OTEL_SHED_ENCODER_H
 #define OTEL_SHED_ENCODER_H
 
+#include "layout.h"
 #include "numbers.h"
 #include "record.h"
 #include "wire.h"
@@ -20,14 +21,12 @@ typedef enum {
     PARTS
 } Part;
 
-/* The attributes that are read; those of a span first, and of them those that a header is made of. */
+/* The attributes that are read; those of a span first. */
 typedef enum {
-    S_CONTEXT, S_PARENT, S_STATUS, S_EVENTS, S_NAME, S_KIND, S_START, S_END,
-    S_ATTRIBUTES, S_LINKS, S_RESOURCE, S_SCOPE,
+    S_CONTEXT, S_PARENT, S_STATUS, S_EVENTS, S_NAME, S_KIND, S_START, S_END, S_ATTRIBUTES, S_LINKS, S_RESOURCE, S_SCOPE,
     N_DICT, N_DROPPED, N_DEQUE, N_CODE, N_DESCRIPTION, N_TIMESTAMP,
     NAMES
 } Name;
-#define OF_HEADER S_ATTRIBUTES
 #define OF_SPAN N_DICT
 
 #define KIND_COUNT 5
@@ -48,6 +47,7 @@ typedef struct {
     PyTypeObject *record_type;
     PyObject *parts[PARTS];
     PyObject *names[NAMES];
+    Layout layout; /* of spans */
     Group groups[GROUPS];
 } Encoder;
 
@@ -66,15 +66,23 @@ int unexpected(void);
 
 /* -- header.c: what is read for every record ---------------------------------------------------------------------- */
 
-/* A span's attributes, by Name, as far as they are read: held from when they are until the call is done. */
+/* A span's attributes, by Name; held until the call is done. */
 typedef struct {
     PyObject *read[OF_SPAN];
-    int count;
 } Reading;
 
-/* Read what is missing of the first ``wanted``; -1 with an exception. */
-int reading_extend(Encoder *self, PyObject *span, Reading *reading, int wanted);
-void reading_end(Reading *reading);
+/* -1 with an exception. */
+static inline int reading_begin(Encoder *self, PyObject *span, Reading *reading)
+{
+    return layout_read(&self->layout, span, reading->read);
+}
+
+static inline void reading_end(Reading *reading)
+{
+    for (int name = 0; name < OF_SPAN; name++) {
+        Py_DECREF(reading->read[name]);
+    }
+}
 
 /* What the wire has of the header and the record has not, or in another shape. */
 typedef struct {
@@ -100,9 +108,9 @@ int list_read(Encoder *self, PyObject *list, Visit visit, void *with);
 /* -- records, of a span that is exactly of the SDK's type; NULL, with an exception, where that is for Python ---------- */
 
 /* One with the span's bytes; ``limit``: characters of an attribute's value, -1 for none. */
-SpanRecord *encode_quickly(Encoder *self, PyObject *span, Reading *reading, Py_ssize_t limit);
+SpanRecord *encode_quickly(Encoder *self, PyObject *span, const Reading *reading, Py_ssize_t limit);
 /* One with the span itself; there must be no limit. */
-SpanRecord *wrap_quickly(Encoder *self, PyObject *span, Reading *reading, Py_ssize_t limit);
-typedef SpanRecord *(*Quickly)(Encoder *, PyObject *, Reading *, Py_ssize_t);
+SpanRecord *wrap_quickly(Encoder *self, PyObject *span, const Reading *reading, Py_ssize_t limit);
+typedef SpanRecord *(*Quickly)(Encoder *, PyObject *, const Reading *, Py_ssize_t);
 
 #endif

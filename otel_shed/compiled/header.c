@@ -10,25 +10,6 @@ int unexpected(void)
     return -1;
 }
 
-int reading_extend(Encoder *self, PyObject *span, Reading *reading, int wanted)
-{
-    while (reading->count < wanted) {
-        PyObject *value = get(self, span, (Name)reading->count);
-        if (value == NULL) {
-            return -1;
-        }
-        reading->read[reading->count++] = value;
-    }
-    return 0;
-}
-
-void reading_end(Reading *reading)
-{
-    while (reading->count > 0) {
-        Py_DECREF(reading->read[--reading->count]);
-    }
-}
-
 /* The place of an enum's member among them: its value. */
 static inline int value_of(PyObject *members, PyObject *member)
 {
@@ -181,7 +162,7 @@ static int event_visit(Encoder *self, PyObject *event, void *with)
     return failed;
 }
 
-SpanRecord *wrap_quickly(Encoder *self, PyObject *span, Reading *reading, Py_ssize_t limit)
+SpanRecord *wrap_quickly(Encoder *self, PyObject *span, const Reading *reading, Py_ssize_t limit)
 {
     SpanRecord *record;
     Head head;
@@ -190,7 +171,7 @@ SpanRecord *wrap_quickly(Encoder *self, PyObject *span, Reading *reading, Py_ssi
         unexpected();
         return NULL;
     }
-    if (reading_extend(self, span, reading, OF_HEADER) < 0 || (record = record_new(self->record_type)) == NULL) {
+    if ((record = record_new(self->record_type)) == NULL) {
         return NULL;
     }
     int status = -1;

@@ -53,6 +53,9 @@ static int look_if_due(HotPath *self)
     }
     double seconds = PyFloat_AsDouble(now);
     Py_DECREF(now);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
     if (seconds < self->looks_at) {
         return 0;
     }
@@ -128,11 +131,10 @@ static PyObject *dict_of(Encoder *self, PyObject *attributes)
 }
 
 /* A record that is known to fit, or NULL: with an exception, or where that is not for us. */
-static SpanRecord *record_of(HotPath *self, PyObject *span, Reading *reading)
+static SpanRecord *record_of(HotPath *self, PyObject *span, const Reading *reading)
 {
     Encoder *encoder = (Encoder *)self->members[ENCODER];
-    if (reading_extend(encoder, span, reading, S_CONTEXT + 1) < 0 || !is_sampled(encoder, reading->read[S_CONTEXT]) ||
-        look_if_due(self) < 0) {
+    if (!is_sampled(encoder, reading->read[S_CONTEXT]) || look_if_due(self) < 0) {
         return NULL;
     }
     SpanRecord *record = self->quickly(encoder, span, reading, self->limit);
@@ -170,12 +172,9 @@ static PyObject *hand_over(HotPath *self, SpanRecord *record)
 }
 
 /* What the span is worth: a new reference, or NULL as record_of. */
-static PyObject *priority_of(HotPath *self, PyObject *span, Reading *reading, SpanRecord *record)
+static PyObject *priority_of(HotPath *self, PyObject *span, const Reading *reading, SpanRecord *record)
 {
     Encoder *encoder = (Encoder *)self->members[ENCODER];
-    if (reading_extend(encoder, span, reading, S_ATTRIBUTES + 1) < 0) {
-        return NULL;
-    }
     PyObject *dict = dict_of(encoder, reading->read[S_ATTRIBUTES]), *names = self->members[BROUGHT], *priority = NULL;
     if (dict == NULL) {
         return NULL;
@@ -197,10 +196,14 @@ static PyObject *hot_path_call(PyObject *object, PyObject *const *args, size_t c
     Encoder *encoder = (Encoder *)self->members[ENCODER];
     if (PyVectorcall_NARGS(count) == 1 && names == NULL &&
         (PyObject *)Py_TYPE(args[0]) == encoder->parts[READABLE_SPAN]) {
-        Reading reading = {.count = 0};
-        SpanRecord *record = record_of(self, args[0], &reading);
-        PyObject *priority = record == NULL ? NULL : priority_of(self, args[0], &reading, record);
-        reading_end(&reading);
+        Reading reading;
+        SpanRecord *record = NULL;
+        PyObject *priority = NULL;
+        if (reading_begin(encoder, args[0], &reading) == 0) {
+            record = record_of(self, args[0], &reading);
+            priority = record == NULL ? NULL : priority_of(self, args[0], &reading, record);
+            reading_end(&reading);
+        }
         if (priority != NULL) {
             Py_SETREF(record->priority, priority);
             PyObject *done = hand_over(self, record);

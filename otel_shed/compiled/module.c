@@ -3,6 +3,8 @@
 #include "hot_path.h"
 #include "record.h"
 #include "request.h"
+#include "stream.h"
+#include "summary_rows.h"
 
 static int add_type(PyObject *module, PyType_Spec *spec)
 {
@@ -18,7 +20,8 @@ static int add_type(PyObject *module, PyType_Spec *spec)
 static int module_exec(PyObject *module)
 {
     return add_type(module, &record_spec) < 0 || add_type(module, &encoder_spec) < 0 ||
-                   add_type(module, &hot_path_spec) < 0
+                   add_type(module, &hot_path_spec) < 0 || add_type(module, &stream_spec) < 0 ||
+                   add_type(module, &summary_rows_spec) < 0
                ? -1
                : 0;
 }

@@ -19,6 +19,7 @@ class Batches:
 
     def __init__(self, *, max_batches: int, max_bytes: int, shed: Shed) -> None:
         self.capacity = max_batches
+        self.is_streaming = True
         self._max_bytes = max_bytes
         self._shed = shed
         self._batches: deque[Sequence[SpanRecord]] = deque()

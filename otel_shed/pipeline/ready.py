@@ -173,11 +173,11 @@ class Ready:
             self._forget(trace)
         return traces
 
-    def drop(self) -> SpanRecord:
-        """Let go of the oldest of the lowest priority of the spans that go one by one; there must be one."""
-        record = self.stream.drop()
-        self._changes.pop(record, None)
-        return record
+    def drop_to(self, spans: int, length: int) -> list[SpanRecord]:
+        """Let go of the oldest of the lowest priority of the spans that go one by one, until only so many wait."""
+        gone = self.stream.drop_to(spans, length)
+        self._forget_changes(gone)
+        return gone
 
     def cut(self) -> list[SpanRecord]:
         """Let go of the spans that go one by one of the traces that stand lowest: of an eighth of them at least.
@@ -187,9 +187,12 @@ class Ready:
         buckets = sorted(map(_bucket, self.stream))
         highest = buckets[len(buckets) // 8]
         gone = self.stream.part(lambda record: _bucket(record) <= highest)
-        for record in gone:
-            self._changes.pop(record, None)
+        self._forget_changes(gone)
         return gone
+
+    def _forget_changes(self, gone: list[SpanRecord]) -> None:
+        for record in gone if self._changes else ():
+            self._changes.pop(record, None)
 
     def take_back(self) -> list[SpanRecord]:
         """The spans that go one by one, in their order, but for those that a flush waits for: no longer in here."""

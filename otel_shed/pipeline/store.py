@@ -40,10 +40,12 @@ class Store(Protocol):
     """Holds what has been admitted.
 
     capacity: of the queue that is ready, in spans or in batches. ready_spans, ready_bytes: what the worker may take.
-    held_bytes: of everything, what the worker has taken and not released included.
+    held_bytes: of everything, what the worker has taken and not released included. is_streaming: whether ``add_all``
+    does hardly more than to queue what it is given.
     """
 
     capacity: int
+    is_streaming: bool
 
     @property
     def ready_spans(self) -> int: ...

@@ -1,15 +1,18 @@
 """Spans that go out one by one, in the order in which they came; where there are too many, the least worth goes first.
 
 Owned by whoever queues them, called in the ledger. There is a queue for each priority, and they are taken in the order
-of admission, so neither to take nor to drop looks at more than it moves.
+of admission, so neither to take nor to drop looks at more than it moves. The compiled class, where it is in use, does
+the same.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from otel_shed.record import Priority, SpanRecord
+from otel_shed.compiled import extension
+from otel_shed.record import Priority, SpanRecord, record_class
 
 
 class Stream:
@@ -19,7 +22,7 @@ class Stream:
 
     def __init__(self) -> None:
         # By priority, the lowest first.
-        self._queues: tuple[deque[SpanRecord], ...] = tuple(deque() for _ in Priority)
+        self._queues: tuple[deque[SpanRecord], ...] = tuple([deque() for _ in Priority])
         self.admitted = 0
         self.clear()
 
@@ -37,8 +40,8 @@ class Stream:
         self.spans += 1
         self.length += record.length
 
-    def extend(self, records: Sequence[SpanRecord]) -> None:
-        """Queue these, in their order."""
+    def extend(self, records: Sequence[SpanRecord]) -> int:
+        """Queue these, in their order; their bytes."""
         queues, order = self._queues, self.admitted
         for record in records:
             record.order = order
@@ -46,7 +49,9 @@ class Stream:
             queues[record.priority].append(record)
         self.admitted = order
         self.spans += len(records)
-        self.length += sum([record.length for record in records])
+        length = sum([record.length for record in records])
+        self.length += length
+        return length
 
     def drop(self) -> SpanRecord:
         """Let go of the oldest of the lowest priority; there must be one."""
@@ -54,6 +59,13 @@ class Stream:
         self.spans -= 1
         self.length -= record.length
         return record
+
+    def drop_to(self, spans: int, length: int) -> list[SpanRecord]:
+        """Let go of the oldest of the lowest priority until no more than so many wait, and of no more bytes."""
+        gone: list[SpanRecord] = []
+        while self.spans and (self.spans > spans or self.length > length):
+            gone.append(self.drop())
+        return gone
 
     def take(self, most: int, most_bytes: int) -> list[SpanRecord]:
         """Up to ``most`` of the oldest, and no more once they are of ``most_bytes``."""
@@ -112,3 +124,9 @@ class Stream:
 
 def _first_order(queue: deque[SpanRecord]) -> int:
     return queue[0].order
+
+
+PlainStream = Stream
+
+if not TYPE_CHECKING and SpanRecord is getattr(extension, "SpanRecord", None):
+    Stream = record_class(PlainStream, getattr(extension, "Stream", None))

@@ -41,7 +41,8 @@ class Traces:
     """Holds, decides and hands over.
 
     capacity: of what waits for the worker, in spans; more only where one trace alone has more. bounds: of all that is
-    held. is_holding: whether new traces are held. judge: asks the policy.
+    held. is_holding: whether new traces are held. is_streaming: the fast way through: nothing is held, no span has to
+    follow a decision. judge: asks the policy.
     """
 
     def __init__(
@@ -82,8 +83,7 @@ class Traces:
         self._ready.restart()
         self._decided.restart()
         self._kept = 0
-        # The fast way through: nothing is held, and no span has to follow a decision.
-        self._is_streaming = not self.is_holding
+        self.is_streaming = not self.is_holding
 
     @property
     def ready_spans(self) -> int:
@@ -113,9 +113,8 @@ class Traces:
         """Spans have ended; ``now`` in seconds of the shedder's clock."""
         if self._holds() is not self.is_holding:
             self.hold(not self.is_holding, now)
-        if self._is_streaming:
-            self.bounds.add(len(records), sum([record.length for record in records]))
-            self._ready.stream.extend(records)
+        if self.is_streaming:
+            self.bounds.add(len(records), self._ready.stream.extend(records))
             self._bound(now)
             return
         for record in records:
@@ -126,9 +125,12 @@ class Traces:
 
     def _bound(self, now: float) -> None:
         """Bring what is held within the bounds."""
-        stream = self._ready.stream
-        while not self.is_holding and (stream.spans > self.capacity or (stream.spans and self.bounds.are_exceeded)):
-            self._let_go([self._ready.drop()], DropReason.QUEUE_FULL)
+        stream, bounds = self._ready.stream, self.bounds
+        if not self.is_holding and stream.spans and (stream.spans > self.capacity or bounds.are_exceeded):
+            before, too_many = stream.length, max(stream.spans - self.capacity, bounds.spans - bounds.max_spans)
+            gone = self._ready.drop_to(stream.spans - too_many, before - (bounds.length - bounds.max_length))
+            bounds.add(-len(gone), stream.length - before)
+            self._tell(gone, DropReason.QUEUE_FULL)
         if self.bounds.are_exceeded or self._ready.traces_spans > self.capacity:
             self._make_room(now)
 
@@ -240,7 +242,7 @@ class Traces:
 
     def _begin_to_hold(self, now: float) -> None:
         """Put what waits to go out together to traces, but for those of which something has gone by now."""
-        self._is_streaming = False
+        self.is_streaming = False
         back = self._ready.take_back()
         self._decided.sent([record.trace_id for record in self._ready.stream])
         has_begun = [self._decided.get(record.trace_id) is not None for record in back]
@@ -261,7 +263,7 @@ class Traces:
         self._ready.look(now)
         self._decided.look(now)
         is_held = self.is_holding or self._undecided.traces or self._ready.traces
-        self._is_streaming = not (is_held or self._decided.binds)
+        self.is_streaming = not (is_held or self._decided.binds)
         return max(0.0, self.due_at - now) if self._undecided.traces else None
 
     def take(self, most: int, most_bytes: int) -> Batch:

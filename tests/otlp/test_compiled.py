@@ -19,7 +19,7 @@ from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from otel_shed.otlp import encode_compiled as module
-from otel_shed.otlp.encode import EncodeError, Encoder, encode_public
+from otel_shed.otlp.encode import EncodeError, Encoder, encode_public, wrap_span
 from otel_shed.otlp.encode_compiled import attributes_compiled, compiled_encoder, encode_compiled
 from otel_shed.otlp.proof import attributes_in_public
 from otel_shed.record import PlainSpanRecord, Priority
@@ -64,6 +64,14 @@ class _Encoding(list):  # type: ignore[type-arg]
     def __iter__(self) -> Iterator[Any]:
         encode_compiled(made_span("inner", attributes={"a": ["b"], "long": "x" * 3000}))
         return iter([1, 2])
+
+
+class Kept:
+    """An instance of any type that keeps its attributes in a usual way."""
+
+
+class _Fixed:
+    __slots__ = ()
 
 
 def _nested(depth: int) -> Any:
@@ -238,28 +246,84 @@ def test_the_encoder_takes_a_span_and_a_limit() -> None:
 def test_an_encoder_is_made_of_types_and_members() -> None:
     """Where the SDK's types are others than known, no encoder can be made of them."""
     make = type(encode_compiled.__self__)
-    parts = dict.fromkeys(
-        ("readable_span", "trace_state", "status", "bounded_attributes", "bounded_list", "event", "link"), dict
-    ) | dict.fromkeys(("careful", "group", "name", "key", "any_value", "shortened", "attributes", "wrap"), repr)
+    types = ("readable_span", "bounded_attributes", "bounded_list", "status", "event", "link")
+    parts = dict.fromkeys((*types, "trace_state"), Kept) | dict.fromkeys(
+        ("careful", "wrap", "group", "name", "key", "any_value", "shortened", "attributes"), repr
+    )
     good = parts | {
         "span_context": SpanContext,
         "trace_flags": TraceFlags,
         "kinds": (1,) * 5,
         "status_codes": (1,) * 3,
         "priority": Priority.LOW,
+        "sample": Kept(),
     }
     assert make(**good) is not None
-    for name, wrong in (
-        ("kinds", (1,)),
-        ("status_codes", [1, 2, 3]),
-        ("span_context", dict),
-        ("trace_flags", dict),
-        ("event", 5),
-    ):
-        with pytest.raises(TypeError):
-            make(**good | {name: wrong})
+    wrongs: dict[str, list[Any]] = {
+        "kinds": [(1,)],
+        "status_codes": [[1, 2, 3]],
+        "span_context": [dict],
+        "trace_flags": [dict],
+        "event": [5],
+        "sample": [None, Kept, _Fixed()],
+    }
+    for name, values in wrongs.items():
+        for wrong in values:
+            with pytest.raises(TypeError):
+                make(**good | {name: wrong})
     with pytest.raises(TypeError):
         make(**parts)
+    with pytest.raises(AttributeError):  # a sample that cannot be given attributes
+        make(**good | {"readable_span": _Fixed, "sample": _Fixed()})
+
+
+@pytest.mark.parametrize("part", ["span", "_attributes", "_events", "_links", "_status"])
+@pytest.mark.parametrize("change", ["dict", "one more", "twelve more", "first for another", "last for another"])
+def test_where_attributes_are_is_not_guessed(part: str, change: str) -> None:
+    """An instance that keeps its attributes otherwise, or has more or fewer of them, is read as the plain one does."""
+    wrap = compiled_encoder().wrap
+
+    def make() -> ReadableSpan:
+        bad = made_span("name", attributes={"a": 1}, events=[Event("e", bounded({}), 1)], links=[Link(CONTEXT)])
+        bad._status = Status(StatusCode.ERROR, "why")
+        owner: Any = bad if part == "span" else getattr(bad, part)
+        whole = made_span(status=Status())
+        names = list(vars(whole if part == "span" else getattr(whole, part)))
+        if change == "dict":
+            owner.__dict__ = dict(reversed(owner.__dict__.items()))
+        if change.endswith("another"):
+            name = names[0 if change.startswith("first") else -1]
+            delattr(owner, name)
+            owner.another = getattr(whole if part == "span" else getattr(whole, part), name)
+        if change == "one more":
+            owner.other = "other"
+        if change == "twelve more":
+            for number in range(12):
+                setattr(owner, f"other {number}", number)
+        return bad
+
+    assert outcome(encode_compiled, make()) == outcome(encode_public, make())
+    span = make()
+    assert everything(wrap(span)) == everything(wrap_span(span))
+
+
+def test_events_and_links_that_keep_their_attributes_otherwise() -> None:
+    """The same of what a span holds."""
+
+    def make(change: Callable[[Any], object]) -> ReadableSpan:
+        event, link = Event("exception", bounded({"a": 1}), 7), Link(CONTEXT, bounded({"b": 2}))
+        change(event)
+        change(link)
+        return made_span(events=[event], links=[link])
+
+    changes: list[Callable[[Any], object]] = [
+        lambda thing: setattr(thing, "other", 1),
+        lambda thing: setattr(thing, "__dict__", dict(reversed(thing.__dict__.items()))),
+        lambda thing: delattr(thing, "_attributes"),
+        lambda thing: (delattr(thing, "_attributes"), setattr(thing, "other", bounded({"c": 3}))),
+    ]
+    for change in changes:
+        assert outcome(encode_compiled, make(change)) == outcome(encode_public, make(change))
 
 
 def test_without_the_compiled_record_there_is_no_compiled_encoder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,39 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from otel_shed.control.threshold import NEVER, format_ot
-from otel_shed.record import IS_REMOTE, Priority
-
-
-@dataclass(eq=False, slots=True)
-class MadeRecord:
-    """What decisions on traces read of a record."""
-
-    trace_id: int
-    span_id: int
-    parent_span_id: int
-    flags: int
-    priority: Priority
-    failed: bool
-    duration_ns: int
-    length: int
-    name: str
-    kind: int
-    status: int
-    order: int
-    body: bytes
-    randomness: int
-    threshold: int | None
-
-    @property
-    def is_local_root(self) -> bool:
-        return not self.parent_span_id or bool(self.flags & IS_REMOTE)
-
-    @property
-    def trace_state(self) -> dict[str, str]:
-        return {"ot": format_ot(self.threshold, (f"rv:{self.randomness:014x}",))}
+from otel_shed.control.threshold import NEVER, format_ot, randomness_of, read_ot
+from otel_shed.record import IS_REMOTE, Priority, SpanRecord
 
 
 def made_record(
@@ -49,22 +18,33 @@ def made_record(
     randomness: int | None = None,
     duration: float = 0.0,
     length: int = 100,
-) -> MadeRecord:
+) -> SpanRecord:
     """A span without parent is a local root, and so is one whose parent ``is_remote``; duration in seconds."""
-    return MadeRecord(
+    record = SpanRecord(
         trace_id,
         span_id,
         parent_span_id,
         1 | (IS_REMOTE if is_remote else 0),
-        priority,
-        failed,
-        int(duration * 1e9),
-        length,
         "work",
-        0,
         2 if failed else 0,
-        0,
+        int(duration * 1e9),
+        priority,
+        length,
+        None,
         b"",
-        trace_id % NEVER if randomness is None else randomness,
-        threshold,
+        None,
+        failed=failed,
+        trace_state={"ot": format_ot(None, (f"rv:{trace_id % NEVER if randomness is None else randomness:014x}",))},
     )
+    owe(record, threshold)
+    return record
+
+
+def owe(record: SpanRecord, threshold: int | None) -> None:
+    """Have the record's tracestate say this threshold, None for none."""
+    record.trace_state = {"ot": format_ot(threshold, (f"rv:{randomness_in(record):014x}",))}
+
+
+def randomness_in(record: SpanRecord) -> int:
+    """What its tracestate says."""
+    return randomness_of(record.trace_id, read_ot(record.trace_state))

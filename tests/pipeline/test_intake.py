@@ -14,7 +14,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from otel_shed.outcome import DropReason, Outcome
 from otel_shed.pipeline.intake import NEVER, Intake
-from otel_shed.pipeline.ledger import Fate, Ledger
+from otel_shed.pipeline.ledger import Account, Fate, Ledger
+from otel_shed.pipeline.store import Shed, Store
+from otel_shed.pipeline.summary import Summary
+from otel_shed.pipeline.traces import Traces
+from otel_shed.pipeline.verdict import keep_all
 from otel_shed.record import Priority, SpanRecord
 from tests.pipeline.stores import batches, streaming
 
@@ -112,12 +116,12 @@ def test_asks_for_a_wake_up_by_bytes_too() -> None:
 class Calls:
     """An intake whose worker and stand-in are told, and do nothing."""
 
-    def __init__(self, *, capacity: int = 40) -> None:
+    def __init__(self, *, capacity: int = 40, store: Callable[[Shed], Store] | None = None) -> None:
         self.told: list[str] = []
         self.ledger = Ledger()
         self.intake = Intake(
             ledger=self.ledger,
-            store=streaming(capacity=capacity),
+            store=store or streaming(capacity=capacity),
             max_bytes=1 << 25,
             clock=lambda: 0.0,
             wake=lambda: self.told.append("worker"),
@@ -172,11 +176,83 @@ def test_who_comes_when_there_is_no_room_sweeps_some() -> None:
     calls.offer(40)
     assert calls.ledger.queued == 0
     calls.offer(1)
-    assert 0 < calls.ledger.queued <= 4
+    assert 1 < calls.ledger.queued <= 10
     calls.offer(200)
     assert len(calls.intake.inbox) <= 41
     assert calls.ledger.queued == 40
     assert calls.ledger.ended == calls.ledger.queued + calls.ledger.dropped[DropReason.QUEUE_FULL]
+
+
+def test_where_spans_are_decided_on_who_comes_sweeps_less() -> None:
+    """Because it takes ten times as long."""
+
+    def holding(shed: Shed) -> Store:
+        limits = {"capacity": 40, "max_spans": 1_000, "max_bytes": 1 << 25}
+        return Traces(policy=keep_all, shed=shed, holds=lambda: True, trace_timeout=30.0, **limits)
+
+    calls = Calls(store=holding)
+    offer(calls.intake, record(0))
+    calls.intake.goes()
+    calls.offer(40)
+    assert calls.ledger.ended == 1
+    calls.offer(1)
+    assert 2 < calls.ledger.ended <= 5
+
+
+def test_what_is_booked_is_swept_with_the_spans() -> None:
+    """In the same step, whatever stands beside it."""
+    calls = Calls()
+    for number in range(3):
+        calls.intake.book(Fate.UNSAMPLED, 2)
+        calls.offer(number)
+    calls.intake.book(DropReason.TOO_LARGE)
+    calls.intake.settle_inbox()
+    ledger = calls.ledger
+    assert (ledger.ended, ledger.queued, ledger.unsampled, ledger.dropped[DropReason.TOO_LARGE]) == (10, 3, 6, 1)
+
+
+def test_full_under_threads_with_a_sweeper() -> None:
+    """8 threads end spans into a full queue while another sweeps too: each is queued, or dropped and summed up."""
+    summary, ledger = Summary(), Ledger()
+    intake = Intake(
+        ledger=ledger, store=streaming(capacity=64), max_bytes=1 << 25, clock=lambda: 0.0, shed=summary.add_all
+    )
+    intake.goes()
+    threads, pushes = 8, 3_000
+    start, over = threading.Barrier(threads + 1), threading.Event()
+    torn: list[Account] = []
+
+    def produce(producer: int) -> None:
+        start.wait()
+        for number in range(pushes):
+            intake.offer(record(producer * pushes + number, priority=Priority(number % 4)))
+
+    def sweep() -> None:
+        start.wait()
+        while not over.is_set():
+            intake.settle_inbox()
+            account = ledger.account()
+            if account.ended != account.queued + sum(account.dropped.values()) or account.queued > 64:
+                torn.append(account)
+
+    sweeper = threading.Thread(target=sweep)
+    workers = [threading.Thread(target=produce, args=(number,)) for number in range(threads)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in (*workers, sweeper):
+            thread.start()
+        for worker in workers:
+            worker.join()
+        over.set()
+        sweeper.join()
+    finally:
+        sys.setswitchinterval(interval)
+    intake.settle_inbox()
+    assert torn == []
+    assert (ledger.ended, ledger.queued) == (threads * pushes, 64)
+    assert ledger.dropped[DropReason.QUEUE_FULL] == summary.count == threads * pushes - 64
+    assert len(intake.take(1_000).records) == 64
 
 
 def test_a_large_span_does_not_wait_to_be_swept() -> None:
@@ -342,3 +418,28 @@ class IntakeAgainstAList(RuleBasedStateMachine):
 
 TestIntakeAgainstAList = IntakeAgainstAList.TestCase
 TestIntakeAgainstAList.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_who_is_told_too_late_is_told_again() -> None:
+    """Where the stand-in was told of what others had swept by then, it hears of the next spans all the same."""
+    calls = Calls()
+    calls.intake.goes()
+    calls.intake.tell()
+    calls.intake.settle_inbox()
+    assert calls.offer(5) == ["stand-in"]
+
+
+def test_a_handler_that_raises_while_the_worker_is_told_loses_no_wake_up() -> None:
+    """The next span tells it."""
+    told: list[int] = []
+
+    def wake() -> None:
+        told.append(1)
+        if len(told) == 1:
+            raise KeyboardInterrupt
+
+    intake, _ = make_intake(wake=wake)
+    with pytest.raises(KeyboardInterrupt):
+        intake.offer(record(1))
+    intake.offer(record(2))
+    assert len(told) == 2

@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_shed.pipeline.kin import Kin
-from otel_shed.record import Priority
-from tests.pipeline.made_records import MadeRecord, made_record
+from otel_shed.record import Priority, SpanRecord
+from tests.pipeline.made_records import made_record
 
 LOW, NORMAL = Priority.LOW, Priority.NORMAL
 
 
 @st.composite
-def trees(draw: st.DrawFn) -> list[MadeRecord]:
+def trees(draw: st.DrawFn) -> list[SpanRecord]:
     """All spans of a trace, in any order; each but the root has one of a lower number for a parent."""
     size = draw(st.integers(1, 20))
     records = [
@@ -32,7 +32,7 @@ def trees(draw: st.DrawFn) -> list[MadeRecord]:
 
 
 @given(trees())
-def test_every_kept_span_has_a_kept_parent(records: list[MadeRecord]) -> None:
+def test_every_kept_span_has_a_kept_parent(records: list[SpanRecord]) -> None:
     """The nearest ancestor that is kept; the root and what failed are."""
     kin = Kin(NORMAL)
     kept, left_out = kin.part(records)
@@ -49,7 +49,7 @@ def test_every_kept_span_has_a_kept_parent(records: list[MadeRecord]) -> None:
 
 
 @given(trees(), st.integers(0, 20))
-def test_nobody_is_left_out_late_who_is_needed(records: list[MadeRecord], held: int) -> None:
+def test_nobody_is_left_out_late_who_is_needed(records: list[SpanRecord], held: int) -> None:
     """Spans that end after the decision are left out as well, but for the parents of those kept."""
     kin = Kin(NORMAL)
     kept, _ = kin.part(records[:held])

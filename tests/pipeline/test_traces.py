@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from otel_shed.control.threshold import NEVER, threshold_of
+from otel_shed.control.threshold import NEVER, format_ot, threshold_of
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.store import Change
 from otel_shed.pipeline.traces import Traces
 from otel_shed.pipeline.verdict import Policy, TraceView, Verdict
 from otel_shed.record import Priority, SpanRecord
-from tests.pipeline.made_records import MadeRecord, made_record
+from tests.pipeline.made_records import made_record, owe
 
 HALF = NEVER // 2
 MANY = 1 << 40
@@ -51,7 +51,7 @@ class Held:
         self.views.append(trace)
         return self.policy if isinstance(self.policy, Verdict) else self.policy(trace)
 
-    def add(self, *records: MadeRecord, now: float = 0.0) -> None:
+    def add(self, *records: SpanRecord, now: float = 0.0) -> None:
         for record in records:
             self.traces.add_all([record], now)
 
@@ -66,7 +66,7 @@ class Held:
         return [record for record, why in self.shed if why is reason]
 
 
-def trace(number: int, *, spans: int = 3, randomness: int | None = None, **root: object) -> list[MadeRecord]:
+def trace(number: int, *, spans: int = 3, randomness: int | None = None, **root: object) -> list[SpanRecord]:
     """The spans of a local trace as they end: the root, which has the others for children, last."""
     ids = range(spans, 0, -1)
     records = [made_record(number, each, int(each > 1), randomness=randomness) for each in ids]
@@ -123,7 +123,8 @@ def test_the_policy_sees_the_whole_trace() -> None:
     """What it decides by is that of all of its spans."""
     held = Held()
     records = trace(5, randomness=HALF, duration_ns=2_000_000_000)
-    records[0].priority, records[1].failed, records[1].threshold = Priority.HIGH, True, 7
+    records[0].priority, records[1].failed = Priority.HIGH, True
+    owe(records[1], 7)
     held.add(*records, now=3.0)
     assert held.views == [TraceView(5, HALF, 7, Priority.HIGH, True, 2.0, 3, 300, 3.0, 0, 0)]
     held.add(*trace(6), now=4.0)
@@ -255,7 +256,7 @@ def test_each_kept_span_says_the_threshold_in_force() -> None:
     held = Held(by_threshold(0.5))
     records = trace(1, spans=4, randomness=NEVER - 1)
     for record, threshold in zip(records, [None, 5, HALF, HALF + 5], strict=True):
-        record.threshold = threshold
+        owe(record, threshold)
     held.add(*records)
     held.take()
     assert held.changes == {records[0]: Change(None, HALF), records[1]: Change(None, HALF)}
@@ -264,7 +265,7 @@ def test_each_kept_span_says_the_threshold_in_force() -> None:
 def test_what_is_kept_for_what_it_is_stays_as_it_came() -> None:
     """No threshold was in the way."""
     held = Held(KEEP)
-    held.add(*trace(1, threshold=HALF))
+    held.add(*trace(1, trace_state={"ot": format_ot(HALF)}))
     held.take()
     assert held.changes == {}
 
@@ -448,7 +449,7 @@ def test_a_trace_that_is_kept_and_larger_than_all_is_cut() -> None:
 def test_traces_that_are_cut_lose_the_rest_and_the_others_nothing() -> None:
     """Of those that have begun to go out some give way, those of the lowest randomness."""
 
-    def spans(span_id: int) -> list[MadeRecord]:
+    def spans(span_id: int) -> list[SpanRecord]:
         return [made_record(number, span_id, 1, randomness=number * (NEVER // 60)) for number in range(60)]
 
     held = Held(holding=False, max_spans=100)

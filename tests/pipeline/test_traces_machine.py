@@ -16,7 +16,7 @@ from otel_shed.pipeline.store import Change
 from otel_shed.pipeline.traces import Traces
 from otel_shed.pipeline.verdict import TraceView, Verdict
 from otel_shed.record import Priority, SpanRecord
-from tests.pipeline.made_records import made_record
+from tests.pipeline.made_records import made_record, randomness_in
 from tests.pipeline.test_traces import undecided
 
 TIMEOUT = 30.0
@@ -143,7 +143,7 @@ class TracesMachine(RuleBasedStateMachine):
     def waits(self, known: Known) -> bool:
         """Whether a span of it is held that the worker has not taken."""
         waiting = set(self.held) - set(self.in_flight)
-        return any(record.randomness == known.randomness for record in waiting)
+        return any(randomness_in(record) == known.randomness for record in waiting)
 
     @rule(seconds=st.sampled_from([0.125, 1.0, 6.0, 31.0]))
     def time_passes(self, seconds: float) -> None:
