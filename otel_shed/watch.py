@@ -79,7 +79,7 @@ class Watch:
 
     def _account(self) -> Account:
         pipeline = self.pipeline()
-        return Account() if pipeline is None else pipeline.account()
+        return Account() if pipeline is None else pipeline.ledger.account()  # the worker has just swept
 
     def _state(self) -> dict[str, AttributeValue]:
         brownout = self._control.snapshot()

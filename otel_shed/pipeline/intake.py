@@ -3,10 +3,10 @@
 Application threads offer, the worker takes. The rule: each move of a span and its count are one step in the ledger.
 
 Application threads leave their records in an inbox, which needs no lock, and go. The worker sweeps it into the store;
-while it is in a call, the sweeper does (sweeper.py). So what holding and deciding costs is not paid in Span.end(), and
-a signal handler or a finalizer that ends a span in the middle of a step leaves its record just so. ``look_at`` is the
-number of entries at which somebody is to be told: 1 when the worker is idle, so that it needs no timer. Whoever brings
-more than the inbox has room for sweeps some of it.
+while it is in a call, its stand-in does (sweeper.py). Only these two ever move what is held: so what holding and
+deciding costs is not paid in Span.end(), and no signal handler, finalizer or interrupt ever comes in the middle of it.
+``look_at`` is the number of entries at which one of them is to be told: 1 when the worker is idle, so that it needs no
+timer. Whoever finds no room waits until there is some.
 
 ``wake_at`` is the number of ready spans at which the worker wants to be woken, and ``looks_at`` the time at which it
 looks by itself: what is due before wakes it too. The worker writes both in the ledger, after looking at the store, so a
@@ -19,26 +19,27 @@ import math
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import Fate, Ledger
 from otel_shed.pipeline.store import Batch, Shed, Store
-from otel_shed.pipeline.stream import PlainStream, Stream
 from otel_shed.record import SpanRecord
 
 NEVER = sys.maxsize
 
-# What may wait to be swept, beside what is held, is as many spans and, of a store of 32 MiB, 4 MiB: a larger span is
-# swept at once. Half of it is worth a wake-up; where spans are decided on, which takes ten times as long, an eighth: so
-# nobody has the interpreter for more than some tenths of a millisecond, and there is room for what comes meanwhile.
+# What may wait to be swept, beside what is held, is as many spans, and an eighth of the bytes: with more of them, who
+# comes waits for the sweeper. Half of it is worth a wake-up; where spans are decided on, which takes ten times as long,
+# an eighth: so nobody has the interpreter for more than some tenths of a millisecond, and there is room meanwhile.
 INBOX_ROOM = 512
 INBOX_SHARE = 1 / 8
-# By each who comes when there is no room: more than it brings, and no more than takes some tens of microseconds. Where
-# spans are not decided on, in C, it is a quarter of the room, 0.1 us a span and 3 us to begin with: so the next hundred
-# that come have nothing to do.
-_HELPED = 4
-_HELPED_SHARE = 1 / 4
+
+
+class StandIn(Protocol):
+    """What is used of a sweeper."""
+
+    def call(self) -> None: ...
+    def run(self, job: Callable[[], object]) -> None: ...
 
 
 class Intake:
@@ -53,13 +54,13 @@ class Intake:
         clock: Callable[[], float],
         shed: Callable[[Sequence[SpanRecord]], None] | None = None,
         wake: Callable[[], None] | None = None,
-        stand_in: Callable[[], None] | None = None,
+        stand_in: StandIn | None = None,
     ) -> None:
         """``store`` makes the store, given whom it has to tell of records that it lets go of. ``max_bytes``: of the
         store. ``clock``: seconds.
 
         ``shed`` is told of each of these too, in the ledger: it must not wait. ``wake``: the worker; ``stand_in``: who
-        sweeps while that is in a call.
+        sweeps while that is in a call, and for others; without one, everybody does for himself.
         """
         self._ledger = ledger
         self.store = store(self._let_go)
@@ -71,14 +72,16 @@ class Intake:
         self._room = max(1, min(INBOX_ROOM, self.store.capacity))
         self._most_gathered = max(1, self._room // 2)
         self.few = max(1, self._room // 8)
-        self._helped_quickly = max(_HELPED, int(_HELPED_SHARE * self._room))
-        self.largest = int(INBOX_SHARE * max_bytes / self._room)
+        self._most_bytes = int(INBOX_SHARE * max_bytes)
+        # So many small ones are within the bytes, without being added up.
+        self.largest = self._most_bytes // (2 * self._room)
         # Records, batches of them, and what is booked without being held: a fate and how many spans.
         self.inbox: deque[Any] = deque()
         self._forget()
 
     def _forget(self) -> None:
         self.inbox.clear()
+        self._large_bytes = 0
         self.admitted = 0
         self.look_at = self._looks_from = 1
         self.wake_at = 1
@@ -92,9 +95,18 @@ class Intake:
         """Take in a span that has ended."""
         self.inbox.append(record)
         if record.length > self.largest:
-            self.settle_inbox()
-        elif len(self.inbox) >= self.look_at:
+            self._weigh(record.length)
+        if len(self.inbox) >= self.look_at:
             self.tell()
+
+    def _weigh(self, length: int) -> None:
+        """A large span is in the inbox: these are added up, as near as matters where several threads do at once."""
+        self._large_bytes += length
+        if self._large_bytes > self._most_bytes // 2:
+            self.settle_inbox()
+        elif self._large_bytes + self.store.ready_bytes >= self.wake_at_bytes:
+            self.wake_at_bytes = NEVER
+            self._call_worker()
 
     def offer_batch(self, records: Sequence[SpanRecord]) -> None:
         """Take in a batch, for a store of batches."""
@@ -109,10 +121,6 @@ class Intake:
 
     def tell(self) -> None:
         """There is something in the inbox that somebody is to be told of; see ``look_at``."""
-        if self.closed:
-            self.settle_inbox()
-            return
-        waiting, lock = len(self.inbox), self._ledger.lock
         if self.look_at <= self._room:
             self.look_at = self._room + 1
             try:
@@ -120,15 +128,8 @@ class Intake:
             except BaseException:  # a signal handler has raised before anybody was called: the next span does it
                 self.look_at = self._looks_from
                 raise
-        # Behind a whole second inbox the lock is waited for: whoever has it has lost the interpreter in the middle.
-        if waiting > self._room and not lock._is_owned() and lock.acquire(waiting > 2 * self._room):
-            try:
-                is_quick = self.store.is_streaming and Stream is not PlainStream
-                wake = self._sweep(self._helped_quickly if is_quick else _HELPED)
-            finally:
-                lock.release()
-            if wake:
-                self._call_worker()
+        if len(self.inbox) > self._room:
+            self.settle_inbox()
 
     def _call_worker(self) -> None:
         if self._wake is not None:
@@ -136,33 +137,42 @@ class Intake:
 
     def _call_stand_in(self) -> None:
         if self._stand_in is not None:
-            self._stand_in()
+            self._stand_in.call()
 
-    # -- whoever sweeps ------------------------------------------------------------------------------------------
+    def settle_inbox(self) -> None:
+        """Have swept what has been offered up to now."""
+        self.do(self.sweep)
 
-    def settle_inbox(self, *, wakes: bool = True) -> bool:
-        """Sweep what has been offered up to now, unless this thread is interrupted in the middle of just that.
-
-        Whether there was anything. ``wakes`` the worker if it wants to be.
-        """
-        swept = wake = False
+    def do(self, job: Callable[[], object]) -> None:
+        """Have something done to what is held; not where this thread is in the ledger, as a finalizer may be."""
         if self._ledger.is_held_here:
-            return False
-        with self._ledger:
+            self._call_worker()
+        elif self._stand_in is None:
+            job()
+        else:
+            self._stand_in.run(job)
+
+    # -- the worker and its stand-in -----------------------------------------------------------------------------
+
+    def sweep(self, *, wakes: bool = True) -> bool:
+        """Move all that is in the inbox to the store; whether there was anything. ``wakes`` the worker if it wants."""
+        swept = wake = False
+        with self._ledger.lock:
             # Before each look: what comes after it tells again, also where somebody told of what had been swept.
             self.look_at = self._looks_from
             while self.inbox:
                 swept = True
-                wake = self._sweep(NEVER) or wake
+                wake = self._sweep() or wake
                 self.look_at = self._looks_from
         if wake and wakes:
             self._call_worker()
         return swept
 
-    def _sweep(self, most: int) -> bool:
-        """Move up to so many entries to the store, in the ledger; whether the worker wants to be woken."""
+    def _sweep(self) -> bool:
+        """One round of it, in the ledger; whether the worker wants to be woken."""
         ledger, store, popleft = self._ledger, self.store, self.inbox.popleft
-        entries = [popleft() for _ in range(min(most, len(self.inbox)))]
+        self._large_bytes = 0
+        entries = [popleft() for _ in range(len(self.inbox))]
         count = len(entries)
         if list(map(type, entries)).count(SpanRecord) < count:
             entries, count = self._book(entries)
@@ -194,8 +204,6 @@ class Intake:
         if self._shed is not None:
             self._shed(records)
 
-    # -- the worker ----------------------------------------------------------------------------------------------
-
     def goes(self) -> None:
         """In the ledger: the worker is about to be in a call. Nobody needs to wake it: it looks before it waits."""
         self.wake_at = self.wake_at_bytes = NEVER
@@ -217,7 +225,7 @@ class Intake:
 
         No more are taken once they are of ``most_bytes``.
         """
-        with self._ledger:
+        with self._ledger.lock:
             batch = self.store.take(most, most_bytes)
             count = len(batch.records)
             self._ledger.queued -= count
@@ -227,29 +235,33 @@ class Intake:
 
     def grown(self, length: int) -> None:
         """What the worker has taken has grown by so many bytes."""
-        with self._ledger:
+        with self._ledger.lock:
             self.store.release(0, -length)
 
     def release(self, records: Sequence[SpanRecord]) -> None:
         """The worker is done with these records: their bytes are free."""
         length = sum([record.length for record in records])
-        with self._ledger:
+        with self._ledger.lock:
             self.store.release(len(records), length)
 
-    # -- either --------------------------------------------------------------------------------------------------
-
     def mark(self) -> int:
-        """A barrier behind everything that has been offered up to now; to be called in the ledger."""
+        """In the ledger: a barrier behind everything that has been offered up to now."""
         return self.store.mark(self._clock())
 
-    def close(self) -> bool:
-        """Admit nothing from now on; whether this call did it."""
-        self.settle_inbox()
-        with self._ledger:
-            first, self.closed = not self.closed, True
-            if first:
+    def clear(self) -> None:
+        """Let go of what is not taken; the caller has booked it."""
+        with self._ledger.lock:
+            self.store.clear()
+
+    def close(self) -> None:
+        """Admit nothing from now on, and decide on all that is held."""
+        with self._ledger.lock:
+            self.sweep()
+            if not self.closed:
+                self.closed = True
                 self.mark()
-        return first
+
+    # -- a forked child ------------------------------------------------------------------------------------------
 
     @property
     def waiting_spans(self) -> int:
@@ -257,11 +269,6 @@ class Intake:
         return sum(
             [1 if type(entry) is not list else len(entry) for entry in [*self.inbox] if type(entry) is not tuple]
         )
-
-    def clear(self) -> None:
-        """Let go of what is not taken; the caller has booked it."""
-        with self._ledger:
-            self.store.clear()
 
     def restart(self) -> None:
         """In a forked child: what is held is the parent's to send."""

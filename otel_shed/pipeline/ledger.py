@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from types import TracebackType
 
 from otel_shed.native import allocate_rlock
 from otel_shed.outcome import LOST_IN_EXPORT, DropReason, Outcome
@@ -42,9 +41,10 @@ class Account:
 
 
 class Ledger:
-    """The counts of one pipeline: enter it (``with ledger:``) to read or change them, or take ``account()``.
+    """The counts of one pipeline: enter it (``with ledger.lock:``) to read or change them, or take ``account()``.
 
-    A signal handler or a finalizer may come in between on the same thread: it leaves its span in the intake's inbox.
+    The lock is entered as it is: between an ``__enter__`` in Python and the block that it is for, an exception of a
+    signal handler would leave it locked for ever.
     """
 
     def __init__(self) -> None:
@@ -65,15 +65,6 @@ class Ledger:
         self.exports_succeeded = 0
         self.would_have_shed = 0
         self.abandoned = False
-
-    def __enter__(self) -> Ledger:
-        self.lock.acquire()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.lock.release()
 
     @property
     def is_held_here(self) -> bool:
@@ -110,7 +101,7 @@ class Ledger:
         rejected = max(0, min(outcome.rejected, count - accepted))
         failed = count - accepted - rejected
         reason = outcome.reason or DropReason.EXPORTER_ERROR
-        with self:
+        with self.lock:
             self.exports_attempted += 1
             self.exports_succeeded += 0 if failed else 1
             self.exported += accepted
@@ -123,19 +114,19 @@ class Ledger:
 
     def abandon(self) -> None:
         """Shutdown gives up: whatever is queued or in flight is booked as lost."""
-        with self:
+        with self.lock:
             self.dropped[DropReason.SHUTDOWN] += self.queued + self.in_flight
             self.queued = self.in_flight = 0
             self.abandoned = True
 
     def lost_in_export(self) -> int:
         """Spans that were lost, not shed by choice."""
-        with self:
+        with self.lock:
             return sum([self.dropped[reason] for reason in LOST_IN_EXPORT])
 
     def account(self) -> Account:
         """A consistent reading."""
-        with self:
+        with self.lock:
             return Account(
                 ended=self.ended,
                 unsampled=self.unsampled,

@@ -9,15 +9,17 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_shed.log_limit import LogLimit
-from otel_shed.native import Signal, WorkerThread, allocate_rlock, start_thread, thread_id
+from otel_shed.native import WorkerThread, allocate_rlock, start_thread, thread_id
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline import lifecycle
 from otel_shed.pipeline.batches import Batches
+from otel_shed.pipeline.ending import Ending
 from otel_shed.pipeline.intake import Intake
 from otel_shed.pipeline.ledger import Account, Ledger
 from otel_shed.pipeline.sender import Sender
@@ -27,9 +29,6 @@ from otel_shed.pipeline.worker import Worker
 from otel_shed.record import Priority, SpanRecord
 
 _logger = logging.getLogger("otel_shed")
-
-# How long a shutdown that has given up still waits for the exporter's own: enough for one that does not block.
-_LAST_WORDS_SECONDS = 0.1
 
 
 class Pipeline:
@@ -66,7 +65,7 @@ class Pipeline:
             clock=clock,
             shed=shed,
             wake=self._wake,
-            stand_in=self._sweeper.call,
+            stand_in=self._sweeper,
         )
         self._takes_batches = isinstance(self.intake.store, Batches)
         self.sender = sender
@@ -87,6 +86,16 @@ class Pipeline:
             clock=clock,
             look=look,
         )
+        self._ending = Ending(
+            intake=self.intake,
+            ledger=self.ledger,
+            worker=self._worker,
+            sender=sender,
+            ensure_worker=self._ensure_worker,
+            grace=shutdown_grace,
+            clock=clock,
+            log=self._log,
+        )
         self._prepare()
         lifecycle.watch(self)
 
@@ -94,8 +103,6 @@ class Pipeline:
         self.worker_thread: WorkerThread | None = None
         self._starting = allocate_rlock()
         self._is_starting = False
-        self._shut_down = Signal()
-        self.shutdown_was_lossy = False
 
     # -- spans ---------------------------------------------------------------------------------------------------
 
@@ -149,11 +156,11 @@ class Pipeline:
     def _ensure_worker(self) -> bool:
         """Whether a thread is at work; it is started with the first span, so that a process may fork before."""
         with self._starting:
-            if self._is_starting or (self.worker_thread is not None and self.worker_thread.is_alive()):
-                # Where it is being started on this very thread, a signal handler has come in between.
-                return True
             if self._worker.finished.is_set():
                 return False
+            if self._is_starting or self._worker.is_at_work:
+                # Where it is being started on this very thread, a signal handler has come in between.
+                return True
             self._is_starting = True
             try:
                 self.worker_thread = start_thread(name="otel-shed-worker", target=self._run)
@@ -167,7 +174,7 @@ class Pipeline:
 
     def _sweep(self) -> None:
         # Like _run: whoever holds the thread's target holds the pipeline.
-        self.intake.settle_inbox()
+        self.intake.sweep()
         if self._measured is not None:
             self._measured()
 
@@ -179,10 +186,12 @@ class Pipeline:
 
     def flush(self, timeout: float) -> bool:
         """A barrier of at most ``timeout`` seconds; see SheddingSpanProcessor.force_flush."""
-        if self.on_worker_thread:  # an exporter that flushes its own provider would wait for itself
+        # An exporter that flushes its own provider would wait for itself, and a signal handler for what it interrupted.
+        if self.on_worker_thread or self.ledger.is_held_here:
             return False
         if self.intake.closed:
-            return self._shut_down.wait(timeout) and not self._worker.lost_since_told()
+            self.intake.settle_inbox()
+            return self._ending.wait(timeout) and not self._worker.lost_since_told()
         flush = self._worker.request_flush(timeout)
         if not self._ensure_worker():
             self._worker.turn()
@@ -191,64 +200,16 @@ class Pipeline:
 
     def shutdown(self, timeout: float) -> None:
         """Deliver what is held, give up after the grace without progress or at ``timeout`` seconds, close."""
-        deadline = self._clock() + timeout
-        lost_before = self.ledger.lost_in_export()
-        if not self.intake.close():
-            # Somebody else is at it, or it is done: the exporter is shut down exactly once.
-            if not self.on_worker_thread:
-                self._shut_down.wait(timeout)
+        if self.ledger.is_held_here:  # a signal handler: what it has interrupted must go on first
+            start_thread(name="otel-shed-shutdown", target=partial(self.shutdown, timeout))
             return
-        self.sender.hurry(self._grace)
-        if not self.on_worker_thread:
-            if self._ensure_worker():
-                self._worker.wake()
-                self._await_drain(deadline)
-            else:
-                self._worker.turn()
-        if not self._worker.finished.is_set():
-            self._give_up()
-        # Read after giving up: until then a batch may still have come to its end.
-        left = self.account().dropped.get(DropReason.SHUTDOWN, 0)
-        self._close_exporter(deadline)
+        self._ending.run(self._clock() + timeout, waits=not self.on_worker_thread)
         self._sweeper.end()
-        self.shutdown_was_lossy = self.ledger.lost_in_export() > lost_before
-        self._shut_down.set()
-        if left:
-            self._log.warning("shutdown", "shutdown left %d spans behind that the exporter did not take in time", left)
 
-    def _await_drain(self, deadline: float) -> None:
-        began = self._clock()
-        while not self._worker.finished.is_set():
-            now = self._clock()
-            patience = max(began, self._worker.last_turn) + self._grace
-            if now >= min(patience, deadline):
-                return
-            self._worker.finished.wait(min(patience, deadline) - now)
-
-    def _give_up(self) -> None:
-        self.sender.abort()
-        self.ledger.abandon()
-        self.intake.clear()
-        self._worker.wake()
-
-    def _close_exporter(self, deadline: float) -> None:
-        closed = Signal()
-
-        def close() -> None:
-            try:
-                self.sender.shutdown(max(0.0, deadline - self._clock()))
-            except BaseException as error:  # sys.exit() in an exporter's shutdown is not for this thread to carry out
-                self._log.warning("close", "the exporter's shutdown failed: %s: %s", type(error).__name__, error)
-            finally:
-                closed.set()
-
-        try:
-            # On a thread of its own, since it may block for longer than we may.
-            start_thread(name="otel-shed-exporter-shutdown", target=close)
-        except RuntimeError:
-            close()
-        patience = self._grace if self._worker.finished.is_set() else 0.0
-        closed.wait(max(_LAST_WORDS_SECONDS, min(deadline - self._clock(), patience)))
+    @property
+    def shutdown_was_lossy(self) -> bool:
+        """Whether spans were lost in it."""
+        return self._ending.was_lossy
 
     @property
     def is_shut_down(self) -> bool:
@@ -274,10 +235,11 @@ class Pipeline:
         self._sweeper.restart()
         self.sender.after_fork_in_child()
         self._prepare()
-        with self.ledger:  # and not through the inbox, which would start the worker in a child that may never need it
+        with (
+            self.ledger.lock
+        ):  # and not through the inbox, which would start the worker in a child that may never need it
             self.ledger.book(DropReason.FORK, with_parent)
-        if self.intake.closed:  # the parent has shut it down, or was at it: there is nothing here to wait for
-            self._shut_down.set()
+        self._ending.restart()
 
     def end_of_process(self) -> None:
         """Nobody has shut us down: deliver what there is."""

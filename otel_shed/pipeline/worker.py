@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from threading import TIMEOUT_MAX
 
 from otel_shed.log_limit import LogLimit
 from otel_shed.native import Lock, Signal, allocate_lock, thread_id
 from otel_shed.outcome import DropReason, Outcome
+from otel_shed.pipeline.flush import Flush
 from otel_shed.pipeline.intake import Intake
 from otel_shed.pipeline.ledger import Ledger
 from otel_shed.pipeline.sender import Sender
@@ -41,17 +43,6 @@ _LOSS_IN_WORDS = {
 
 # Lost by the thread that ended them; all other losses come to light in the order in which spans are exported.
 _LOST_AT_END = (DropReason.TOO_LARGE, DropReason.ENCODE_FAILED, DropReason.ALREADY_SHUTDOWN)
-
-
-class Flush:
-    """A barrier: everything admitted before it has left the pipeline, one way or another."""
-
-    def __init__(self, *, target: int, deadline: float, lost_at_end: int) -> None:
-        self.target = target
-        self.deadline = deadline
-        self.lost_at_end = lost_at_end
-        self.delivered = False
-        self.done = Signal()
 
 
 class Worker:
@@ -95,8 +86,10 @@ class Worker:
         """Forget what was going on; in a forked child the thread is not there, and the lock may be in any state."""
         self._alarm: Lock = allocate_lock()
         self._alarm.acquire()
+        self._at_work: Lock = allocate_lock()
         self._flushes: list[Flush] = []
-        self._reported_at_end, self._reported_in_export = self._losses()
+        # Losses that flushes have told of: as spans ended, and in export.
+        self._told = self._losses()
         # When the batch that is gathering goes.
         self._due: float | None = None
         self.finished = Signal()
@@ -115,38 +108,60 @@ class Worker:
 
     def request_flush(self, timeout: float) -> Flush:
         """Ask for a barrier after everything that has been offered so far."""
-        self._intake.settle_inbox()
-        with self._ledger:
-            lost_at_end, _ = self._losses()
-            flush = Flush(target=self._intake.mark(), deadline=self._clock() + timeout, lost_at_end=lost_at_end)
-            self._flushes.append(flush)
+        flush = Flush(deadline=self._clock() + timeout)
+        self._intake.do(partial(self._begin, flush))
         self.wake()
         return flush
 
-    def lost_since_told(self, lost_at_end: int | None = None) -> bool:
-        """Whether spans were lost that no flush has told of yet; this call tells of them.
+    def _begin(self, flush: Flush) -> None:
+        with self._ledger.lock:
+            self._intake.sweep(wakes=False)
+            if self.finished.is_set():  # there is nobody any more who would come to it
+                flush.delivered = not self.lost_since_told()
+                flush.done.set()
+                return
+            flush.lost_at_end, _ = self._losses()
+            flush.told = self._told
+            flush.target = self._intake.mark()
+            self._flushes.append(flush)
 
-        ``lost_at_end``: how many of those that were lost as they ended count; all if None.
+    def lost_since_told(self, flush: Flush | None = None) -> bool:
+        """Whether spans were lost that no flush had told of when this one was asked for; from now on it has.
+
+        Of those that were lost as they ended, later ones are for the next flush; without ``flush`` all count.
         """
-        with self._ledger:
+        with self._ledger.lock:
             at_end, in_export = self._losses()
-            if lost_at_end is not None:
-                at_end = lost_at_end
-            news = at_end > self._reported_at_end or in_export > self._reported_in_export
-            self._reported_at_end = max(self._reported_at_end, at_end)
-            self._reported_in_export = max(self._reported_in_export, in_export)
-            return news
+            if flush is not None:
+                at_end = flush.lost_at_end
+            told = self._told if flush is None else flush.told
+            self._told = max(self._told[0], at_end), max(self._told[1], in_export)
+            return at_end > told[0] or in_export > told[1]
 
     def _losses(self) -> tuple[int, int]:
         """Spans lost as they ended, and spans lost in export."""
-        with self._ledger:
+        with self._ledger.lock:
             at_end = sum([self._ledger.dropped[reason] for reason in _LOST_AT_END])
             return at_end, self._ledger.lost_in_export() - at_end
 
     # -- the worker thread ---------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Turn until the intake is closed and empty."""
+        """Turn until the intake is closed and empty; at once where another thread is at it."""
+        at_work = self._at_work
+        if not at_work.acquire(False):
+            return
+        try:
+            self._run()
+        finally:
+            at_work.release()
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a thread is, asleep or not. (Thread.is_alive is wrong of a thread that an interrupt saw starting.)"""
+        return self._at_work.locked()
+
+    def _run(self) -> None:
         self.thread_id = thread_id()
         while True:
             try:
@@ -174,17 +189,17 @@ class Worker:
 
     def _passed(self) -> list[Flush]:
         """The barriers that nothing queued stands before any more; nothing is in flight when this is asked."""
-        with self._ledger:
+        with self._ledger.lock:
             passed = [flush for flush in self._flushes if self._intake.store.is_past(flush.target)]
             self._flushes = [flush for flush in self._flushes if flush not in passed]
             return passed
 
     def _next(self) -> tuple[Batch, float | None]:
         """The batch that is due, or none and how long to wait for one."""
-        has_come = self._intake.settle_inbox(wakes=False)
+        has_come = self._intake.sweep(wakes=False)
         now = self._clock()
         store = self._intake.store
-        with self._ledger:
+        with self._ledger.lock:
             pause = store.look(now)
             ready = 0 if self._ledger.abandoned else store.ready_spans
             if ready == 0:
@@ -228,8 +243,8 @@ class Worker:
             except BaseException as error:  # an exporter's sys.exit() is not for this thread to carry out
                 delivered = False
                 self._log.warning("flush", "the exporter's force_flush failed: %s: %s", type(error).__name__, error)
-        # A loss fails the one flush that follows it; the counts keep it for good.
-        flush.delivered = not self.lost_since_told(flush.lost_at_end) and delivered
+        # A loss fails the flushes that were asked for before it was told; the counts keep it for good.
+        flush.delivered = not self.lost_since_told(flush) and delivered
         flush.done.set()
 
     def _export(self, batch: Batch) -> None:

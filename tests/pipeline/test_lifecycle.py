@@ -61,7 +61,7 @@ def test_no_waiting_on_a_thread_that_holds_the_lock() -> None:
     """In the middle of on_end a signal handler must not wait for the worker, which waits for the same lock."""
     pipeline = make_pipeline(ScriptedSender())
     assert pipeline.can_wait_here()
-    with pipeline.ledger:
+    with pipeline.ledger.lock:
         assert not pipeline.can_wait_here()
         seen: list[bool] = []
         other = threading.Thread(target=lambda: seen.append(pipeline.can_wait_here()))

@@ -244,7 +244,7 @@ def test_never_two_export_calls_at_once() -> None:
 def test_a_span_that_ends_inside_on_end_does_not_deadlock() -> None:
     """A signal handler or finalizer that ends a span on a thread that holds the lock gets through."""
     pipeline = make_pipeline(ScriptedSender())
-    with pipeline.ledger:
+    with pipeline.ledger.lock:
         pipeline.admit(ended_span())
     assert pipeline.account().queued == 1
 

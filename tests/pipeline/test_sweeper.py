@@ -80,8 +80,7 @@ def test_a_child_has_one_of_its_own() -> None:
     sweeper.call()
     assert sweeps.done.acquire(timeout=10)
     sweeper.end()
-    assert sweeper._thread is not None
-    sweeper._thread.join(10)
+    assert sweeper._running.acquire(timeout=10)
     sweeper.restart()
     sweeper.call()
     assert sweeps.done.acquire(timeout=10)
