@@ -184,6 +184,9 @@ def test_keep_no_pipeline_alive(
     face.shutdown()
     assert len(collected(reader)["otel_shed.held"]) == 2
     del face
+    for thread in threading.enumerate():  # which hold it until they have ended
+        if thread.name.startswith("otel-shed-"):
+            thread.join(10)
     gc.collect()
     assert "otel_shed.held" not in collected(reader)
     assert "otel_shed.phase" in collected(reader)
