@@ -97,6 +97,16 @@ def start_thread(*, name: str, target: Callable[[], None]) -> WorkerThread:
     return thread
 
 
+# The least that lets a thread on another processor wake up; a sleep of 0 is over before.
+_MOMENT_SECONDS = 5e-5
+
+
+def give_way() -> None:
+    """Let another thread have the interpreter for a moment, if one waits for it."""
+    sleep = _original("time", "sleep") if _patched_by_gevent() else time.sleep
+    sleep(_MOMENT_SECONDS)
+
+
 # Only under gevent, whose hub a native wait would stop.
 _POLL_SECONDS = 0.01
 

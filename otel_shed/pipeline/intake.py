@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from otel_shed.native import give_way
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import Fate, Ledger
 from otel_shed.pipeline.store import Batch, Shed, Store
@@ -33,6 +34,12 @@ NEVER = sys.maxsize
 # an eighth: so nobody has the interpreter for more than some tenths of a millisecond, and there is room meanwhile.
 INBOX_ROOM = 512
 INBOX_SHARE = 1 / 8
+
+
+# A thread that never waits keeps the interpreter for 5 ms at a time (sys.getswitchinterval), twice for each request, in
+# which it may end more spans than fit into one. So when as much of the queue waits to go out, who ends spans lets
+# others have the interpreter, once in some sixty spans: then there is room for what would be lost.
+GIVES_WAY_AT = 1 / 4
 
 
 class StandIn(Protocol):
@@ -70,6 +77,7 @@ class Intake:
         self._stand_in = stand_in
         self.closed = False
         self._room = max(1, min(INBOX_ROOM, self.store.capacity))
+        self._comfortable = int(GIVES_WAY_AT * self.store.capacity)
         self._most_gathered = max(1, self._room // 2)
         self.few = max(1, self._room // 8)
         self._most_bytes = int(INBOX_SHARE * max_bytes)
@@ -130,6 +138,8 @@ class Intake:
                 raise
         if len(self.inbox) > self._room:
             self.settle_inbox()
+        elif self.store.is_streaming and self.store.ready_spans > self._comfortable:
+            give_way()
 
     def _call_worker(self) -> None:
         if self._wake is not None:

@@ -379,3 +379,24 @@ def test_a_handler_that_raises_while_the_worker_is_told_loses_no_wake_up() -> No
         intake.offer(record(1))
     intake.offer(record(2))
     assert len(told) == 2
+
+
+def test_who_fills_the_queue_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where much waits to go out as it came, once in some spans; not while spans are decided on, nor in between."""
+    ways: list[int] = []
+    monkeypatch.setattr("otel_shed.pipeline.intake.give_way", lambda: ways.append(1))
+    calls = Calls(capacity=80)
+    calls.intake.goes()
+    for _ in range(2):
+        calls.offer(10)
+        calls.intake.settle_inbox()
+    assert (calls.ledger.queued, ways) == (20, [])
+    calls.offer(1)
+    calls.intake.settle_inbox()
+    assert calls.offer(9) == []
+    assert calls.offer(1) == ["stand-in"]
+    assert ways == [1]
+    calls.intake.settle_inbox()
+    calls.intake.store.is_streaming = False
+    assert calls.offer(10) == ["stand-in"]
+    assert ways == [1]
