@@ -35,7 +35,8 @@ class WorkerThread(Protocol):
     def join(self, timeout: float | None = None) -> None: ...
 
 
-def _patched_by_gevent() -> bool:
+def patched_by_gevent() -> bool:
+    """Whether threads are greenlets here, but for those that are started with ``start_thread``."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("threading"))
 
@@ -46,14 +47,14 @@ def _original(module: str, name: str) -> Any:
 
 def allocate_lock() -> Lock:
     """A raw, non-reentrant lock of the operating system."""
-    if _patched_by_gevent():
+    if patched_by_gevent():
         return _original("_thread", "allocate_lock")()  # type: ignore[no-any-return]
     return _thread.allocate_lock()
 
 
 def allocate_rlock() -> Any:
     """A reentrant lock: a signal handler or a finalizer that ends a span in the middle of on_end must not deadlock."""
-    if _patched_by_gevent():
+    if patched_by_gevent():
         return _original("_thread", "RLock")()
     return _thread.RLock()
 
@@ -83,14 +84,14 @@ class _NativeThread:
 
 def thread_id() -> int:
     """The identity of this operating-system thread."""
-    if _patched_by_gevent():
+    if patched_by_gevent():
         return int(_original("_thread", "get_ident")())
     return _thread.get_ident()
 
 
 def start_thread(*, name: str, target: Callable[[], None]) -> WorkerThread:
     """Start a daemon thread: one that cannot keep the process from ending."""
-    if _patched_by_gevent():
+    if patched_by_gevent():
         return _NativeThread(target)
     thread = threading.Thread(name=name, target=target, daemon=True)
     thread.start()
@@ -103,7 +104,7 @@ _MOMENT_SECONDS = 5e-5
 
 def give_way() -> None:
     """Let another thread have the interpreter for a moment, if one waits for it."""
-    sleep = _original("time", "sleep") if _patched_by_gevent() else time.sleep
+    sleep = _original("time", "sleep") if patched_by_gevent() else time.sleep
     sleep(_MOMENT_SECONDS)
 
 
@@ -123,7 +124,7 @@ class Mutex:
 
     def acquire(self, timeout: float = -1) -> bool:
         """Wait for it at most ``timeout`` seconds, below zero without a limit; whether it was had."""
-        if not _patched_by_gevent():
+        if not patched_by_gevent():
             return self._lock.acquire(timeout=min(timeout, threading.TIMEOUT_MAX) if timeout >= 0 else -1)
         deadline = math.inf if timeout < 0 else time.monotonic() + timeout
         while not self._lock.acquire(blocking=False):
@@ -166,7 +167,7 @@ class Signal:
         """Wait at most ``timeout`` seconds; whether it was set."""
         if timeout <= 0:
             return self.is_set()
-        if _patched_by_gevent():
+        if patched_by_gevent():
             deadline = time.monotonic() + timeout
             while not self.is_set() and (left := deadline - time.monotonic()) > 0:
                 time.sleep(min(left, _POLL_SECONDS))

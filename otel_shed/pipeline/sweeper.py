@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 
 from otel_shed.log_limit import LogLimit
-from otel_shed.native import Lock, allocate_lock, start_thread, thread_id
+from otel_shed.native import Lock, allocate_lock, patched_by_gevent, start_thread, thread_id
 
 _log = LogLimit(logging.getLogger("otel_shed"), clock=time.monotonic)
 
@@ -48,8 +48,12 @@ class Sweeper:
         self._ring()
 
     def run(self, job: Job) -> None:
-        """Have ``job`` done, and wait for it; it must not raise. Here, where the thread cannot be started any more."""
-        if self._thread_id == thread_id() or self._is_over or not (self._thread_id or self._start()):
+        """Have ``job`` done, and wait for it; it must not raise.
+
+        It is done here where the thread cannot be started any more, and under gevent, whose hub a wait would stop.
+        """
+        is_here = self._thread_id == thread_id() or self._is_over or patched_by_gevent()
+        if is_here or not (self._thread_id or self._start()):
             job()
             return
         done = allocate_lock()
