@@ -2,14 +2,11 @@
 
 Called where processors are made. The rule: it takes what the plain ``on_end`` would take and does the same with it, and
 leaves to that one whatever is not as usual, so nobody can tell which of them it was but by the time it took, and by the
-tenth of a second after which it follows the phase. Records that carry the span itself are proved here, at import, to be
-the plain ones; those with its bytes have been, in otlp/proof.py.
+tenth of a second after which it follows the phase. What it makes of a span has been proved in otlp/proof.py.
 """
 
 from __future__ import annotations
 
-import importlib
-import operator
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -20,30 +17,15 @@ from otel_shed.compiled import extension
 from otel_shed.config import ShedConfig
 from otel_shed.control.brownout import INTERVAL_SECONDS
 from otel_shed.control.overload import OverloadControl
-from otel_shed.otlp.encode import Encoder, wrap_span
-from otel_shed.otlp.proof import _without_words, encode_span
+from otel_shed.otlp.encode import wrap_span
+from otel_shed.otlp.proof import encode_span, wrap
 from otel_shed.pipeline.pipeline import Pipeline
-from otel_shed.record import PlainSpanRecord, Priority
+from otel_shed.record import Priority
 
 OnEnd = Callable[[ReadableSpan], None]
 
-
-def wraps_alike(wrap: Encoder | None) -> bool:
-    """Whether ``wrap`` makes of every sample the record that the plain one does."""
-    if wrap is None:
-        return False
-    fields = operator.attrgetter(*PlainSpanRecord.__slots__)
-    try:
-        with _without_words():
-            spans = importlib.import_module("otel_shed.otlp.samples").sample_spans()
-        return all(fields(wrap(span)) == fields(wrap_span(span)) for span in spans)
-    except Exception:  # the samples cannot be made with this SDK, or not be read
-        return False
-
-
 # The compiled encoder, if it is that which has proved itself: not imported, since with another SDK it may not be there.
 _ENCODER: Final[Any] = getattr(encode_span, "__self__", None)
-_WRAPS: Final = wraps_alike(getattr(_ENCODER, "wrap", None))
 
 
 def compiled_on_end(
@@ -62,7 +44,7 @@ def compiled_on_end(
     gate = control.gate
     is_usual = gate.judging(decides_traces=True) == gate.weigh and control.clock is clock
     record = pipeline.sender.record
-    wraps = _WRAPS and record is wrap_span
+    wraps = record is wrap and record is not wrap_span
     if extension is None or _ENCODER is None or not is_usual or not (wraps or record is encode_span):
         return None
 

@@ -1,7 +1,7 @@
 """The hot path's face: a span processor that never blocks, never raises, and counts every span that ends.
 
 ``on_end`` is called by the application's threads, in Span.end(); the rule: nothing of ours gets from there into the
-application, no wait, no exception, no log line per span.
+application, no wait for the exporter, no exception, no log line per span.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class SheddingSpanProcessor(SpanProcessor):
         """Nothing: what a span is worth shows when it has ended."""
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Take a span that has ended; returns at once, whatever the exporter is doing."""
+        """Take a span that has ended; does not wait for the exporter, whatever that is doing."""
         try:
             context = span.context
             sampled = bool(context and context.trace_flags.sampled)

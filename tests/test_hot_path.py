@@ -33,6 +33,7 @@ from otel_shed.control.priority import ChoosePriority
 from otel_shed.hot_path import OnEnd, compiled_on_end
 from otel_shed.log_limit import LogLimit
 from otel_shed.otlp.client import OTLPClient
+from otel_shed.otlp.encode import wrap_span
 from otel_shed.otlp.encode_compiled import encoder
 from otel_shed.otlp.samples import sample_spans
 from otel_shed.testing.clock import FakeClock
@@ -450,7 +451,7 @@ def test_where_it_would_not_do_the_plain_one_is_in_use(monkeypatch: pytest.Monke
         monkeypatch.setattr(module, part, value)
         assert not is_compiled(SheddingSpanProcessor(otlp()))
     monkeypatch.undo()
-    monkeypatch.setattr(module, "_WRAPS", False)
+    monkeypatch.setattr("otel_shed.pipeline.sender.wrap", wrap_span)  # the compiled one has not proved itself
     assert not is_compiled(SheddingSpanProcessor(RecordingExporter()))
 
 

@@ -19,8 +19,7 @@ from otel_shed.control.phase_table import PhaseRow
 from otel_shed.control.priority import Classifier
 from otel_shed.control.threshold import ThresholdInForce, randomness_of, read_ot
 from otel_shed.log_limit import LogLimit
-from otel_shed.otlp.encode import wrap_span
-from otel_shed.otlp.proof import attributes_of
+from otel_shed.otlp.proof import attributes_of, wrap
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import Fate
 from otel_shed.pipeline.summary import Summary
@@ -76,7 +75,7 @@ class Gate:
         if fate is not None:
             book(fate)
             if brownout.enforcing:
-                self.shed([wrap_span(span)])
+                self.shed([wrap(span)])
                 return None
         return priority, brownout.row_in_force.attribute_length
 

@@ -1,13 +1,15 @@
 """Which encoder is used: the quickest that proves itself, at import, equal to the installed public one.
 
-Owns the choice. It is made once, by the thread that imports this module. The rule: no encoder of ours is used unless
-what it makes of sample spans that use every field is, parsed, what the installed encoder makes of them.
+Owns the choice, of what wraps a span and of what reads its attributes too. It is made once, by the thread that imports
+this module. The rule: no encoder of ours is used unless what it makes of sample spans that use every field is, parsed,
+what the installed encoder makes of them; and nothing compiled unless it does with them what plain Python does.
 """
 
 from __future__ import annotations
 
 import importlib
 import logging
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -16,7 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_shed.otlp.encode import Encoder, encode_public, wrap_span
 from otel_shed.otlp.request import build_request
-from otel_shed.record import SpanRecord
+from otel_shed.record import PlainSpanRecord, SpanRecord
 
 _logger = logging.getLogger("otel_shed")
 
@@ -31,6 +33,7 @@ ATTRIBUTE_READERS: Final = (
     "otel_shed.otlp.encode_compiled:attributes_compiled",
     "otel_shed.otlp.slots:attributes_in_slots",
 )
+WRAPPERS: Final = ("otel_shed.otlp.encode_compiled:wrap_compiled",)
 STOCK: Final = "otel_shed.otlp.stock:encode_stock"
 
 Reference = Callable[[Sequence[ReadableSpan]], Any]
@@ -77,8 +80,7 @@ def disprove(encoder: Encoder, reference: Reference) -> None:
 
 
 def _disprove(encoder: Encoder, reference: Reference) -> None:
-    # Not imported above: should the SDK change what the samples are made of, no proof is possible, and that is all.
-    spans = importlib.import_module("otel_shed.otlp.samples").sample_spans()
+    spans = _samples()
     for _ in range(2):
         records = [encoder(span) for span in spans]
         for span, record in zip(spans, records, strict=True):
@@ -86,6 +88,11 @@ def _disprove(encoder: Encoder, reference: Reference) -> None:
             if _header(record) != _header(wrap_span(span)) or record.body is None or record.length != len(record.body):
                 raise DisprovedError(f"the header of the sample {span.name[:20]!r} is another")
         _compare(records, reference(spans), "all")
+
+
+def _samples() -> Sequence[ReadableSpan]:
+    # Not imported above: should the SDK change what the samples are made of, no proof is possible, and that is all.
+    return importlib.import_module("otel_shed.otlp.samples").sample_spans()  # type: ignore[no-any-return]
 
 
 @contextmanager
@@ -139,7 +146,7 @@ def choose_attribute_reader(candidates: Sequence[str] = ATTRIBUTE_READERS) -> At
         try:
             reader: AttributeReader = _imported(candidate)
             with _without_words():
-                spans = importlib.import_module("otel_shed.otlp.samples").sample_spans()
+                spans = _samples()
             if reader is not None and all(dict(reader(span)) == dict(span.attributes or {}) for span in spans):
                 return reader
         except Exception:
@@ -147,6 +154,33 @@ def choose_attribute_reader(candidates: Sequence[str] = ATTRIBUTE_READERS) -> At
     return attributes_in_public
 
 
+def wraps_alike(wrap: Encoder | None) -> bool:
+    """Whether ``wrap`` makes of every sample the record that the plain one does."""
+    if wrap is None:
+        return False
+    fields = operator.attrgetter(*PlainSpanRecord.__slots__)
+    try:
+        with _without_words():
+            spans = _samples()
+        return all(fields(wrap(span)) == fields(wrap_span(span)) for span in spans)
+    except Exception:  # the samples cannot be made with this SDK, or not be read
+        return False
+
+
+def choose_wrapper(candidates: Sequence[str] = WRAPPERS) -> Encoder:
+    """The first of them that does what the plain one does, or else that one."""
+    for candidate in candidates:
+        try:
+            wrapper: Encoder = _imported(candidate)
+        except Exception:
+            continue
+        if wraps_alike(wrapper):
+            return wrapper
+    return wrap_span
+
+
 encode_span: Final[Encoder] = choose_encoder()
+# For exporters that want the span itself.
+wrap: Final[Encoder] = choose_wrapper()
 # For whatever looks at a few attributes of every span that ends: five times as fast as the public property.
 attributes_of: Final[AttributeReader] = choose_attribute_reader()

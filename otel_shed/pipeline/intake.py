@@ -3,8 +3,9 @@
 Application threads offer, the worker takes. The rule: each move of a span and its count are one step in the ledger.
 
 Application threads leave their records in an inbox, which needs no lock, and go. The worker sweeps it into the store;
-while it is in a call, its stand-in does (sweeper.py). Only these two ever move what is held: so what holding and
-deciding costs is not paid in Span.end(), and no signal handler, finalizer or interrupt ever comes in the middle of it.
+while it is in a call, its stand-in does (sweeper.py). Only these two move what is held, but for places that have no
+stand-in: so what holding and deciding costs is not paid in Span.end(), and no signal handler, finalizer or interrupt
+comes in the middle of it.
 ``look_at`` is the number of entries at which one of them is to be told: 1 when the worker is idle, so that it needs no
 timer. Whoever finds no room waits until there is some.
 
@@ -34,7 +35,6 @@ NEVER = sys.maxsize
 # an eighth: so nobody has the interpreter for more than some tenths of a millisecond, and there is room meanwhile.
 INBOX_ROOM = 512
 INBOX_SHARE = 1 / 8
-
 
 # A thread that never waits keeps the interpreter for 5 ms at a time (sys.getswitchinterval), twice for each request, in
 # which it may end more spans than fit into one. So when as much of the queue waits to go out, who ends spans lets

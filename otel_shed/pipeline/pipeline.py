@@ -235,9 +235,8 @@ class Pipeline:
         self._sweeper.restart()
         self.sender.after_fork_in_child()
         self._prepare()
-        with (
-            self.ledger.lock
-        ):  # and not through the inbox, which would start the worker in a child that may never need it
+        # Not through the inbox, which would start the worker in a child that may never need it.
+        with self.ledger.lock:
             self.ledger.book(DropReason.FORK, with_parent)
         self._ending.restart()
 

@@ -20,9 +20,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_shed.otlp.amend import amended, raised_trace_state, trace_state_of
-from otel_shed.otlp.encode import Encoder, wrap_span
+from otel_shed.otlp.encode import Encoder
 from otel_shed.otlp.exporter import OTLPSpanExporter
-from otel_shed.otlp.proof import encode_span
+from otel_shed.otlp.proof import encode_span, wrap
 from otel_shed.otlp.request import request_size, split_by_size
 from otel_shed.outcome import DropReason, Outcome
 from otel_shed.pipeline.amended_span import AmendedSpan
@@ -163,7 +163,7 @@ class SpanExporterSender:
         self._exporter = exporter
         self._export_timeout = export_timeout
         self._clock = clock
-        self.record: Encoder = wrap_span
+        self.record: Encoder = wrap
 
     def fits(self, record: SpanRecord) -> bool:
         return True

@@ -1,8 +1,9 @@
 """The one thread that takes, batches and sends.
 
-Everything here but ``wake``, ``request_flush`` and the reading of ``last_turn`` and ``last_outcome`` is called by the
-worker thread alone (or, where no thread can be started any more, by the one that shuts down). The rule: export calls
-are made one at a time, in the order in which spans ended, and no wait is longer than the next thing that is due.
+``wake``, ``request_flush`` and ``lost_since_told`` are called by other threads, which may read ``last_turn``,
+``last_outcome`` and whether it is at work; all else by the worker thread alone (or, where no thread can be started any
+more, by the one that shuts down). The rule: export calls are made one at a time, in the order in which spans ended, and
+no wait is longer than the next thing that is due.
 """
 
 from __future__ import annotations

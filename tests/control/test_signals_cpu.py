@@ -160,10 +160,13 @@ def test_one_call_in_sixteen_is_timed() -> None:
     """Calls on the hot path are timed at random, and each timed one stands for sixteen."""
     cpu, chances = [0.0], iter([0.9, 0.5, 1 / ONE_IN, 0.01] * 4)
     meter = CpuMeter(thread_time=lambda: cpu[0], random=lambda: next(chances))
-    for _ in range(16):
-        begun = meter.begin()
+
+    def work() -> None:
         cpu[0] += 0.001
-        meter.end(begun)
+
+    call = meter.metered(work)
+    for _ in range(16):
+        call()
     assert meter.collect() == pytest.approx(4 * ONE_IN * 0.001)
 
 
@@ -176,11 +179,14 @@ def test_what_a_timing_takes_is_not_counted() -> None:
         return cpu[0]
 
     meter = CpuMeter(thread_time=thread_time, random=lambda: 0.0)
-    for _ in range(1_000):
-        begun = meter.begin()
+
+    def work() -> None:
         cpu[0] += 1e-6
-        meter.end(begun)
-        meter.end(meter.begin())
+
+    call, nothing = meter.metered(work), meter.metered(lambda: None)
+    for _ in range(1_000):
+        call()
+        nothing()
     assert meter.collect() == pytest.approx(ONE_IN * 1_000 * 1e-6)
 
 
@@ -202,10 +208,13 @@ def test_a_workers_time_is_counted_whole() -> None:
 def test_the_meter_measures_real_cpu_time() -> None:
     """With the clocks of the operating system: work counts, sleep does not."""
     meter = CpuMeter(random=lambda: 0.0)
-    begun = meter.begin()
-    until = time.thread_time() + 0.05
-    while time.thread_time() < until:
-        pass
-    time.sleep(0.05)
-    meter.end(begun)
+
+    @meter.metered
+    def work() -> None:
+        until = time.thread_time() + 0.05
+        while time.thread_time() < until:
+            pass
+        time.sleep(0.05)
+
+    work()
     assert 0.05 * ONE_IN <= meter.collect() < 0.09 * ONE_IN

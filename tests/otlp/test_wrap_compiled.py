@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags, TraceState
 
-from otel_shed.hot_path import wraps_alike
 from otel_shed.otlp.encode import wrap_span
 from otel_shed.otlp.encode_compiled import compiled_encoder, wrap_compiled
+from otel_shed.otlp.proof import wraps_alike
 from otel_shed.otlp.samples import sample_spans
 from otel_shed.record import SpanRecord
 from tests.otlp.encoders import compiled_only, everything

@@ -96,10 +96,11 @@ def test_while_the_exporter_hangs_what_ends_is_swept_elsewhere() -> None:
         pipeline.admit(ended_span())
     assert stall.began.wait(10)
     swept = threading.Event()
-    add_all, threads = pipeline.intake.store.add_all, set()
+    add_all = pipeline.intake.store.add_all
+    threads: set[threading.Thread] = set()
 
     def adding(entries: object, now: float) -> None:
-        threads.add(threading.current_thread().name)
+        threads.add(threading.current_thread())
         add_all(entries, now)  # type: ignore[arg-type]
         swept.set()
 
@@ -107,12 +108,11 @@ def test_while_the_exporter_hangs_what_ends_is_swept_elsewhere() -> None:
     for _ in range(INBOX_ROOM // 2):
         pipeline.admit(ended_span())
     assert swept.wait(10)
-    assert threads == {"otel-shed-sweeper"}
+    (sweeper,) = threads
+    assert sweeper.name == "otel-shed-sweeper"
     stall.go_on.set()
     assert pipeline.flush(10.0)
     assert read_stats([pipeline]).exported == 4 + INBOX_ROOM // 2
     pipeline.shutdown(10.0)
-    for thread in threading.enumerate():
-        if thread.name == "otel-shed-sweeper":
-            thread.join(10)
-            assert not thread.is_alive()
+    sweeper.join(10)
+    assert not sweeper.is_alive()

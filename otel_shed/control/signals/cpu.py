@@ -72,18 +72,8 @@ class CpuMeter:
         self._worker_clocks: dict[int, float] = {}
         self.used = 0.0
 
-    def begin(self) -> float:
-        """A call on the hot path begins; hand what this returns to ``end``."""
-        return self._thread_time() if self._random() * ONE_IN < 1.0 else -1.0
-
-    def end(self, begun: float) -> None:
-        """The call that ``begin`` was for ends, on the same thread."""
-        if begun >= 0.0:
-            self._calls.append(self._thread_time() - begun - self._reading)
-
     def metered(self, call: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
-        """``call`` with ``begin`` and ``end`` around it."""
-
+        """``call``, a part of the hot path, of which one in so many is timed."""
         random = self._random
 
         def timed(*args: _Given.args, **named: _Given.kwargs) -> _Result:
@@ -91,7 +81,7 @@ class CpuMeter:
                 return call(*args, **named)
             begun = self._thread_time()
             result = call(*args, **named)
-            self.end(begun)
+            self._calls.append(self._thread_time() - begun - self._reading)
             return result
 
         return timed
