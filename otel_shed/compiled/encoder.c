@@ -3,8 +3,38 @@
 
 static const char *const NAME_TEXTS[NAMES] = {
     "_context", "_parent", "_status", "_events", "_name", "_kind", "_start_time", "_end_time", "_attributes", "_links",
-    "_resource", "_instrumentation_scope", "_dict", "dropped", "_dq", "_status_code", "_description", "_timestamp",
+    "_resource", "_instrumentation_scope", "_dict", "dropped", "_dq", "dropped", "_status_code", "_description",
+    "_dict", "_timestamp",
 };
+
+/* What is read of each type whose layout is known. */
+static const struct {
+    Part type;
+    Name first;
+    int count;
+} KNOWN[LAYOUTS] = {
+    [SPAN_LAYOUT] = {READABLE_SPAN, S_CONTEXT, OF_SPAN},
+    [ATTRIBUTES_LAYOUT] = {BOUNDED_ATTRIBUTES, A_DICT, OF_ATTRIBUTES},
+    [LIST_LAYOUT] = {BOUNDED_LIST, L_DEQUE, OF_LIST},
+    [STATUS_LAYOUT] = {STATUS, T_CODE, OF_STATUS},
+    [TRACE_STATE_LAYOUT] = {TRACE_STATE, W_DICT, 1},
+};
+
+static int layouts_learn(Encoder *self, PyObject *samples)
+{
+    for (int layout = 0; layout < LAYOUTS; layout++) {
+        PyObject *sample = PyTuple_GET_ITEM(samples, layout);
+        if (!IS(sample, KNOWN[layout].type)) {
+            PyErr_SetString(PyExc_TypeError, "an encoder learns of samples where attributes are kept");
+            return -1;
+        }
+        PyObject *const *names = &self->names[KNOWN[layout].first];
+        if (layout_learn(&self->layouts[layout], sample, names, KNOWN[layout].count) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
 
 /* A record as ``quickly`` makes it, or else as the function that is the part ``careful`` does. */
 static PyObject *record_of(PyObject *object, PyObject *const *args, Py_ssize_t count, Quickly quickly, Part careful)
@@ -22,7 +52,7 @@ static PyObject *record_of(PyObject *object, PyObject *const *args, Py_ssize_t c
             SpanRecord *record = NULL;
             if (reading_begin(self, span, &reading) == 0) {
                 record = quickly(self, span, &reading, most);
-                reading_end(&reading);
+                reading_end(self, &reading);
             }
             if (record != NULL || !PyErr_ExceptionMatches(PyExc_Exception)) {
                 return (PyObject *)record;
@@ -47,9 +77,10 @@ static PyObject *encoder_attributes(PyObject *object, PyObject *span)
 {
     Encoder *self = (Encoder *)object;
     if (IS(span, READABLE_SPAN)) {
-        PyObject *attributes = get(self, span, S_ATTRIBUTES), *dict = NULL;
-        if (attributes != NULL && IS(attributes, BOUNDED_ATTRIBUTES)) {
-            dict = get(self, attributes, N_DICT);
+        PyObject *attributes = get(self, span, S_ATTRIBUTES), *read[OF_ATTRIBUTES], *dict = NULL;
+        if (attributes != NULL && attributes_read(self, attributes, read) == 0) {
+            dict = Py_NewRef(read[0]);
+            known_end(self, ATTRIBUTES_LAYOUT, read);
         }
         Py_XDECREF(attributes);
         if (dict != NULL) {
@@ -65,14 +96,14 @@ static PyObject *encoder_make(PyTypeObject *type, PyObject *args, PyObject *kwar
     static char *names[] = {"readable_span", "span_context", "trace_flags", "trace_state", "status",
                             "bounded_attributes", "bounded_list", "event", "link", "kinds", "status_codes", "priority",
                             "careful", "wrap", "group", "name", "key", "any_value", "shortened", "attributes",
-                            "sample", NULL};
-    PyObject *parts[PARTS], *sample;
+                            "samples", NULL};
+    PyObject *parts[PARTS], *samples;
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "$OOOOOOOOOO!O!OOOOOOOOOO:Encoder", names, &parts[READABLE_SPAN], &parts[SPAN_CONTEXT],
+            args, kwargs, "$OOOOOOOOOO!O!OOOOOOOOOO!:Encoder", names, &parts[READABLE_SPAN], &parts[SPAN_CONTEXT],
             &parts[TRACE_FLAGS], &parts[TRACE_STATE], &parts[STATUS], &parts[BOUNDED_ATTRIBUTES], &parts[BOUNDED_LIST],
             &parts[EVENT], &parts[LINK], &PyTuple_Type, &parts[KINDS], &PyTuple_Type, &parts[STATUS_CODES],
             &parts[PRIORITY], &parts[CAREFUL], &parts[WRAP], &parts[GROUP], &parts[NAME], &parts[KEY],
-            &parts[ANY_VALUE], &parts[SHORTENED], &parts[ATTRIBUTES], &sample)) {
+            &parts[ANY_VALUE], &parts[SHORTENED], &parts[ATTRIBUTES], &PyTuple_Type, &samples)) {
         return NULL;
     }
     if (PyTuple_GET_SIZE(parts[KINDS]) != KIND_COUNT || PyTuple_GET_SIZE(parts[STATUS_CODES]) != STATUS_COUNT ||
@@ -88,8 +119,8 @@ static PyObject *encoder_make(PyTypeObject *type, PyObject *args, PyObject *kwar
             return NULL;
         }
     }
-    if ((PyObject *)Py_TYPE(sample) != parts[READABLE_SPAN]) {
-        PyErr_SetString(PyExc_TypeError, "an encoder learns of a span where spans keep their attributes");
+    if (PyTuple_GET_SIZE(samples) != LAYOUTS) {
+        PyErr_SetString(PyExc_TypeError, "an encoder learns of samples, one of each type");
         return NULL;
     }
     PyObject *module = PyType_GetModule(type);
@@ -112,7 +143,7 @@ static PyObject *encoder_make(PyTypeObject *type, PyObject *args, PyObject *kwar
             return NULL;
         }
     }
-    if (layout_learn(&self->layout, sample, self->names, OF_SPAN) < 0) {
+    if (layouts_learn(self, samples) < 0) {
         Py_DECREF(self);
         return NULL;
     }

@@ -21,13 +21,24 @@ typedef enum {
     PARTS
 } Part;
 
-/* The attributes that are read; those of a span first. */
+/* The attributes that are read, those of a type together: of a span, of its attributes, of its lists, of its status, of a
+ * tracestate, of an event. */
 typedef enum {
     S_CONTEXT, S_PARENT, S_STATUS, S_EVENTS, S_NAME, S_KIND, S_START, S_END, S_ATTRIBUTES, S_LINKS, S_RESOURCE, S_SCOPE,
-    N_DICT, N_DROPPED, N_DEQUE, N_CODE, N_DESCRIPTION, N_TIMESTAMP,
+    A_DICT, A_DROPPED,
+    L_DEQUE, L_DROPPED,
+    T_CODE, T_DESCRIPTION,
+    W_DICT,
+    E_TIMESTAMP,
     NAMES
 } Name;
-#define OF_SPAN N_DICT
+#define OF_SPAN A_DICT
+#define OF_ATTRIBUTES (L_DEQUE - A_DICT)
+#define OF_LIST (T_CODE - L_DEQUE)
+#define OF_STATUS (W_DICT - T_CODE)
+
+/* The types whose layout is known, in the order of the samples that it is learned of. */
+typedef enum { SPAN_LAYOUT, ATTRIBUTES_LAYOUT, LIST_LAYOUT, STATUS_LAYOUT, TRACE_STATE_LAYOUT, LAYOUTS } LayoutOf;
 
 #define KIND_COUNT 5
 #define STATUS_COUNT 3
@@ -47,7 +58,7 @@ typedef struct {
     PyTypeObject *record_type;
     PyObject *parts[PARTS];
     PyObject *names[NAMES];
-    Layout layout; /* of spans */
+    Layout layouts[LAYOUTS];
     Group groups[GROUPS];
 } Encoder;
 
@@ -66,23 +77,49 @@ int unexpected(void);
 
 /* -- header.c: what is read for every record ---------------------------------------------------------------------- */
 
-/* A span's attributes, by Name; held until the call is done. */
+/* What is at hand of an object whose type has been looked at, new; -1 with an exception. */
+static inline int known_read(Encoder *self, LayoutOf of, PyObject *object, PyObject **read)
+{
+    return layout_read(&self->layouts[of], object, read);
+}
+
+static inline void known_end(Encoder *self, LayoutOf of, PyObject **read)
+{
+    for (int name = 0; name < self->layouts[of].count; name++) {
+        Py_DECREF(read[name]);
+    }
+}
+
+/* A span's attributes, by Name, and what is in those that the application has set: a dict; held until the call is done. */
 typedef struct {
     PyObject *read[OF_SPAN];
+    PyObject *attributes[OF_ATTRIBUTES];
 } Reading;
+
+/* The insides of the SDK's own attributes, of which the first is a dict; -1 with an exception. */
+int attributes_read(Encoder *self, PyObject *attributes, PyObject **read);
 
 /* -1 with an exception. */
 static inline int reading_begin(Encoder *self, PyObject *span, Reading *reading)
 {
-    return layout_read(&self->layout, span, reading->read);
+    if (known_read(self, SPAN_LAYOUT, span, reading->read) < 0) {
+        return -1;
+    }
+    if (attributes_read(self, reading->read[S_ATTRIBUTES], reading->attributes) < 0) {
+        known_end(self, SPAN_LAYOUT, reading->read);
+        return -1;
+    }
+    return 0;
 }
 
-static inline void reading_end(Reading *reading)
+static inline void reading_end(Encoder *self, Reading *reading)
 {
-    for (int name = 0; name < OF_SPAN; name++) {
-        Py_DECREF(reading->read[name]);
-    }
+    known_end(self, ATTRIBUTES_LAYOUT, reading->attributes);
+    known_end(self, SPAN_LAYOUT, reading->read);
 }
+
+/* The number in ``dropped``, not so large that what is added to it overflows; -1 with an exception. */
+int dropped_read(PyObject *dropped, Py_ssize_t *count);
 
 /* What the wire has of the header and the record has not, or in another shape. */
 typedef struct {
@@ -99,11 +136,12 @@ int head_read(Encoder *self, const Reading *reading, SpanRecord *record, Head *h
 int name_read(Encoder *self, PyObject *name, PyObject **on_wire, Text *text);
 /* The dict inside a tracestate, new; None where it is empty, or there is none. -1 with an exception. */
 int trace_state_read(Encoder *self, PyObject *trace_state, PyObject **dict);
-/* The value of a status' code, or -1 with an exception. */
-int status_read(Encoder *self, PyObject *status);
-/* Call ``visit`` with each event or link of the SDK's own list, until it returns -1 with an exception. */
+/* The value of a status' code, its description, new; or -1 with an exception. */
+int status_read(Encoder *self, PyObject *status, PyObject **description);
+/* Call ``visit`` with each event or link of the SDK's own list, until it returns -1 with an exception; how many are
+ * missing there into ``dropped``. */
 typedef int (*Visit)(Encoder *self, PyObject *item, void *with);
-int list_read(Encoder *self, PyObject *list, Visit visit, void *with);
+int list_read(Encoder *self, PyObject *list, Visit visit, void *with, Py_ssize_t *dropped);
 
 /* -- records, of a span that is exactly of the SDK's type; NULL, with an exception, where that is for Python ---------- */
 

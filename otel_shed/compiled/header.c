@@ -10,6 +10,33 @@ int unexpected(void)
     return -1;
 }
 
+int attributes_read(Encoder *self, PyObject *attributes, PyObject **read)
+{
+    if (!IS(attributes, BOUNDED_ATTRIBUTES)) {
+        return unexpected();
+    }
+    if (known_read(self, ATTRIBUTES_LAYOUT, attributes, read) < 0) {
+        return -1;
+    }
+    if (!PyDict_CheckExact(read[0])) {
+        known_end(self, ATTRIBUTES_LAYOUT, read);
+        return unexpected();
+    }
+    return 0;
+}
+
+int dropped_read(PyObject *dropped, Py_ssize_t *count)
+{
+    if (!PyLong_CheckExact(dropped)) {
+        return unexpected();
+    }
+    *count = PyLong_AsSsize_t(dropped);
+    if (*count > PY_SSIZE_T_MAX / 2) {
+        *count = PY_SSIZE_T_MAX / 2;
+    }
+    return *count == -1 ? unexpected() : 0;
+}
+
 /* The place of an enum's member among them: its value. */
 static inline int value_of(PyObject *members, PyObject *member)
 {
@@ -93,8 +120,8 @@ int trace_state_read(Encoder *self, PyObject *trace_state, PyObject **dict)
     if (!IS(trace_state, TRACE_STATE)) {
         return unexpected();
     }
-    PyObject *inside = get(self, trace_state, N_DICT);
-    if (inside == NULL) {
+    PyObject *inside;
+    if (known_read(self, TRACE_STATE_LAYOUT, trace_state, &inside) < 0) {
         return -1;
     }
     if (!PyDict_CheckExact(inside)) {
@@ -108,45 +135,49 @@ int trace_state_read(Encoder *self, PyObject *trace_state, PyObject **dict)
     return 0;
 }
 
-int status_read(Encoder *self, PyObject *status)
+int status_read(Encoder *self, PyObject *status, PyObject **description)
 {
+    PyObject *read[OF_STATUS];
     if (!IS(status, STATUS)) {
         return unexpected();
     }
-    PyObject *member = get(self, status, N_CODE);
-    if (member == NULL) {
+    if (known_read(self, STATUS_LAYOUT, status, read) < 0) {
         return -1;
     }
-    int code = value_of(self->parts[STATUS_CODES], member);
-    Py_DECREF(member);
+    int code = value_of(self->parts[STATUS_CODES], read[0]);
+    *description = code < 0 ? NULL : Py_NewRef(read[1]);
+    known_end(self, STATUS_LAYOUT, read);
     return code;
 }
 
-int list_read(Encoder *self, PyObject *list, Visit visit, void *with)
+static int each_read(Encoder *self, PyObject *deque, Visit visit, void *with)
 {
+    Py_ssize_t size = PyObject_Size(deque);
+    if (size <= 0) {
+        return size < 0 ? -1 : 0;
+    }
+    PyObject *items = PyObject_GetIter(deque), *item;
+    int failed = items == NULL ? -1 : 0;
+    while (!failed && (item = PyIter_Next(items)) != NULL) {
+        failed = visit(self, item, with);
+        Py_DECREF(item);
+    }
+    Py_XDECREF(items);
+    return !failed && PyErr_Occurred() ? -1 : failed;
+}
+
+int list_read(Encoder *self, PyObject *list, Visit visit, void *with, Py_ssize_t *dropped)
+{
+    PyObject *read[OF_LIST];
     if (!IS(list, BOUNDED_LIST)) {
         return unexpected();
     }
-    PyObject *deque = get(self, list, N_DEQUE);
-    if (deque == NULL) {
+    if (known_read(self, LIST_LAYOUT, list, read) < 0) {
         return -1;
     }
-    Py_ssize_t size = PyObject_Size(deque);
-    int failed = size < 0 ? -1 : 0;
-    if (size > 0) {
-        PyObject *items = PyObject_GetIter(deque), *item;
-        failed = items == NULL ? -1 : 0;
-        while (!failed && (item = PyIter_Next(items)) != NULL) {
-            failed = visit(self, item, with);
-            Py_DECREF(item);
-        }
-        Py_XDECREF(items);
-        if (!failed && PyErr_Occurred()) {
-            failed = -1;
-        }
-    }
-    Py_DECREF(deque);
-    return failed;
+    int failed = each_read(self, read[0], visit, with) < 0 || dropped_read(read[1], dropped) < 0;
+    known_end(self, LIST_LAYOUT, read);
+    return failed ? -1 : 0;
 }
 
 /* Whether an event is an exception, into the record; only what is of the SDK is looked at here. */
@@ -165,6 +196,8 @@ static int event_visit(Encoder *self, PyObject *event, void *with)
 SpanRecord *wrap_quickly(Encoder *self, PyObject *span, const Reading *reading, Py_ssize_t limit)
 {
     SpanRecord *record;
+    PyObject *description = NULL;
+    Py_ssize_t dropped;
     Head head;
     Text text;
     if (limit >= 0) {
@@ -178,11 +211,13 @@ SpanRecord *wrap_quickly(Encoder *self, PyObject *span, const Reading *reading, 
     if (head_read(self, reading, record, &head) < 0 ||
         name_read(self, reading->read[S_NAME], &record->name, &text) < 0 ||
         trace_state_read(self, head.trace_state, &record->trace_state) < 0 ||
-        (status = status_read(self, reading->read[S_STATUS])) < 0 ||
-        list_read(self, reading->read[S_EVENTS], event_visit, record) < 0) {
+        (status = status_read(self, reading->read[S_STATUS], &description)) < 0 ||
+        list_read(self, reading->read[S_EVENTS], event_visit, record, &dropped) < 0) {
+        Py_XDECREF(description);
         Py_DECREF(record);
         return NULL;
     }
+    Py_DECREF(description);
     if (record->trace_state != Py_None) {
         Py_SETREF(record->trace_state, Py_NewRef(head.trace_state));
     }

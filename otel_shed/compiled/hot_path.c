@@ -120,16 +120,6 @@ static int says_priority(PyObject *names, PyObject *dict)
     return 0;
 }
 
-/* The span's attributes, new; NULL where they are not as expected, or with an exception. */
-static PyObject *dict_of(Encoder *self, PyObject *attributes)
-{
-    PyObject *dict = IS(attributes, BOUNDED_ATTRIBUTES) ? get(self, attributes, N_DICT) : NULL;
-    if (dict != NULL && !PyDict_CheckExact(dict)) {
-        Py_CLEAR(dict);
-    }
-    return dict;
-}
-
 /* A record that is known to fit, or NULL: with an exception, or where that is not for us. */
 static SpanRecord *record_of(HotPath *self, PyObject *span, const Reading *reading)
 {
@@ -171,23 +161,15 @@ static PyObject *hand_over(HotPath *self, SpanRecord *record)
     return PyObject_CallMethodNoArgs(intake, self->tell_name);
 }
 
-/* What the span is worth: a new reference, or NULL as record_of. */
+/* What the span is worth: a new reference, or NULL with an exception. */
 static PyObject *priority_of(HotPath *self, PyObject *span, const Reading *reading, SpanRecord *record)
 {
-    Encoder *encoder = (Encoder *)self->members[ENCODER];
-    PyObject *dict = dict_of(encoder, reading->read[S_ATTRIBUTES]), *names = self->members[BROUGHT], *priority = NULL;
-    if (dict == NULL) {
-        return NULL;
-    }
+    PyObject *dict = reading->attributes[0], *names = self->members[BROUGHT];
     int asks = names == Py_None ? 1 : says_priority(names, dict);
     if (asks > 0) {
-        priority = PyObject_CallFunctionObjArgs(self->members[CLASSIFY], span, dict, NULL);
+        return PyObject_CallFunctionObjArgs(self->members[CLASSIFY], span, dict, NULL);
     }
-    else if (asks == 0) {
-        priority = Py_NewRef(self->members[record->status == STATUS_ERROR ? HIGH : NORMAL]);
-    }
-    Py_DECREF(dict);
-    return priority;
+    return asks < 0 ? NULL : Py_NewRef(self->members[record->status == STATUS_ERROR ? HIGH : NORMAL]);
 }
 
 static PyObject *hot_path_call(PyObject *object, PyObject *const *args, size_t count, PyObject *names)
@@ -202,7 +184,7 @@ static PyObject *hot_path_call(PyObject *object, PyObject *const *args, size_t c
         if (reading_begin(encoder, args[0], &reading) == 0) {
             record = record_of(self, args[0], &reading);
             priority = record == NULL ? NULL : priority_of(self, args[0], &reading, record);
-            reading_end(&reading);
+            reading_end(encoder, &reading);
         }
         if (priority != NULL) {
             Py_SETREF(record->priority, priority);

@@ -1,35 +1,68 @@
-/* Reading attributes without their names: see layout.h. */
+/* Reading attributes without their names: see layout.h. What is known here of the interpreter's insides is what its own
+ * headers say, of versions that have been tried; with any other, attributes are looked up by name.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <patchlevel.h>
+#if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030E0000
+#define PLACES_ARE_KNOWN 1
+#define Py_BUILD_CORE 1 /* the headers of the interpreter's own parts ask for it */
+#endif
+#include <Python.h>
+#ifdef PLACES_ARE_KNOWN
+#include <internal/pycore_dict.h>
+#include <internal/pycore_object.h>
+#endif
+
 #include "layout.h"
 
-typedef struct {
-    PyObject *found[MOST_VISITS];
-    int count;
-} Visited;
+#ifdef PLACES_ARE_KNOWN
+#if PY_VERSION_HEX >= 0x030D0000
+#define HAS_VALUES Py_TPFLAGS_INLINE_VALUES
+#else
+#define HAS_VALUES Py_TPFLAGS_MANAGED_DICT
+#endif
 
-static int visit(PyObject *object, void *into)
+/* What an instance has instead of a dict, of a type that HAS_VALUES; NULL where it has a dict by now. */
+static inline PyObject **values_of(PyObject *object)
 {
-    Visited *visited = into;
-    if (visited->count == MOST_VISITS) {
-        return 1;
+#if PY_VERSION_HEX >= 0x030D0000
+    PyDictValues *values = _PyObject_InlineValues(object);
+    return values->valid ? values->values : NULL;
+#elif PY_VERSION_HEX >= 0x030C0000
+    PyDictOrValues either = *_PyObject_DictOrValuesPointer(object);
+    return _PyDictOrValues_IsValues(either) ? _PyDictOrValues_GetValues(either)->values : NULL;
+#else
+    PyDictValues *values = *_PyObject_ValuesPointer(object);
+    return values != NULL ? values->values : NULL;
+#endif
+}
+
+/* How many values an instance of the type may have at most; 0 for a type whose instances have none. */
+static Py_ssize_t most_values(PyTypeObject *type)
+{
+    if (!(type->tp_flags & Py_TPFLAGS_HEAPTYPE) || !(type->tp_flags & HAS_VALUES)) {
+        return 0;
     }
-    visited->found[visited->count++] = object;
+    PyDictKeysObject *keys = ((PyHeapTypeObject *)type)->ht_cached_keys;
+    return keys == NULL ? 0 : keys->dk_nentries;
+}
+#else
+static inline PyObject **values_of(PyObject *object)
+{
+    (void)object;
+    return NULL;
+}
+
+static Py_ssize_t most_values(PyTypeObject *type)
+{
+    (void)type;
     return 0;
 }
-
-/* Whether all that there is to visit was visited. */
-static inline int visit_all(PyObject *object, Visited *visited)
-{
-    visited->count = 0;
-    return Py_TYPE(object)->tp_traverse(object, visit, visited) == 0;
-}
+#endif
 
 int layout_learn(Layout *layout, PyObject *sample, PyObject *const *names, int count)
 {
-    Visited visited;
-    layout->names = names;
-    layout->count = count;
-    layout->last = 0;
-    layout->visits = 0;
+    *layout = (Layout){.names = names, .count = count};
     for (int name = 0; name < count; name++) {
         PyObject *mark = PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type);
         int failed = mark == NULL || PyObject_SetAttr(sample, names[name], mark) < 0;
@@ -38,53 +71,48 @@ int layout_learn(Layout *layout, PyObject *sample, PyObject *const *names, int c
             return -1;
         }
     }
-    if (Py_TYPE(sample)->tp_traverse == NULL || !visit_all(sample, &visited)) {
-        return 0;
-    }
+    Py_ssize_t most = most_values(Py_TYPE(sample));
+    PyObject **values = most > 0 ? values_of(sample) : NULL;
     for (int name = 0; name < count; name++) {
-        PyObject *value = PyObject_GetAttr(sample, names[name]);
-        if (value == NULL) {
+        PyObject *mark = PyObject_GetAttr(sample, names[name]);
+        if (mark == NULL) {
             return -1;
         }
-        int place = 0;
-        while (place < visited.count && visited.found[place] != value) {
+        Py_ssize_t place = 0;
+        while (values != NULL && place < most && values[place] != mark) {
             place++;
         }
-        Py_DECREF(value);
-        if (place == visited.count) {
-            return 0; /* a dict of its own has them, as before Python 3.11 */
+        Py_DECREF(mark);
+        if (values == NULL || place == most) {
+            return 0; /* a dict of its own has it, as before Python 3.11 */
         }
         layout->places[name] = (unsigned char)place;
-        if (place > layout->places[layout->last]) {
-            layout->last = name;
-        }
     }
-    layout->visits = visited.count;
+    layout->is_known = 1;
     return 0;
 }
 
-/* Whether attributes are at their places. */
-static inline int is_as_learned(const Layout *layout, PyObject *object, Visited *visited)
+/* Whether all the attributes were at their places. */
+static inline int read_by_place(const Layout *layout, PyObject *object, PyObject **read)
 {
-    if (!layout->visits || !visit_all(object, visited) || visited->count != layout->visits) {
+    PyObject **values = layout->is_known ? values_of(object) : NULL;
+    if (values == NULL) {
         return 0;
     }
-    PyObject *last = Py_TYPE(object)->tp_getattro(object, layout->names[layout->last]);
-    if (last == NULL) {
-        PyErr_Clear();
-        return 0;
+    for (int name = 0; name < layout->count; name++) {
+        if ((read[name] = values[layout->places[name]]) == NULL) {
+            return 0;
+        }
     }
-    Py_DECREF(last); /* the object has it */
-    return last == visited->found[layout->places[layout->last]];
+    for (int name = 0; name < layout->count; name++) {
+        Py_INCREF(read[name]);
+    }
+    return 1;
 }
 
 int layout_read(const Layout *layout, PyObject *object, PyObject **read)
 {
-    Visited visited;
-    if (is_as_learned(layout, object, &visited)) {
-        for (int name = 0; name < layout->count; name++) {
-            read[name] = Py_NewRef(visited.found[layout->places[name]]);
-        }
+    if (read_by_place(layout, object, read)) {
         return 0;
     }
     for (int name = 0; name < layout->count; name++) {

@@ -1,10 +1,10 @@
-/* Where the instances of a type keep their attributes: at which place among what its tp_traverse visits.
+/* Where the instances of a type keep their attributes: at which place of the array that stands in for their dict.
  *
- * A third of an encoding was looking up a span's twelve attributes by name. All instances of a class keep them in one
- * order, that of the keys that they share, and a traversal (gc.get_referents shows one) visits them in it. Places are
- * learned of an instance, by what its attributes are. The rule: where there is not exactly as much to visit as there was
- * then, and where what is visited last is not the attribute of that name (an earlier one is missing, then), attributes
- * are looked up by name.
+ * A third of an encoding was looking up attributes by name, a span's twelve and ten of what it is made of. Since Python
+ * 3.11 all instances of a class keep them in one order, that of the keys that the class has and adds to, and for as long
+ * as nobody has asked an instance for its dict they are in an array; the interpreter reads them there by place too, once
+ * a line of a program has been run a few times. Places are learned of an instance, by what its attributes are. The rule:
+ * of an instance that has no such array, or has nothing at one of the places, attributes are looked up by name.
  */
 #ifndef OTEL_SHED_LAYOUT_H
 #define OTEL_SHED_LAYOUT_H
@@ -13,13 +13,11 @@
 #include <Python.h>
 
 #define MOST_ATTRIBUTES 12
-#define MOST_VISITS 24
 
 typedef struct {
     PyObject *const *names;
     int count;
-    int last; /* whichever of them is visited last */
-    int visits; /* 0 where it cannot be told at which places they are */
+    int is_known; /* 0 where it cannot be told at which places they are */
     unsigned char places[MOST_ATTRIBUTES];
 } Layout;
 

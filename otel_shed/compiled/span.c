@@ -6,21 +6,6 @@
 #include "encoder.h"
 #include "values.h"
 
-/* The number of things that had been dropped already, and the field that says how many there are now. */
-static inline int count_of(Encoder *self, PyObject *owner, Py_ssize_t *count)
-{
-    PyObject *dropped = get(self, owner, N_DROPPED);
-    if (dropped == NULL) {
-        return -1;
-    }
-    *count = PyLong_CheckExact(dropped) ? PyLong_AsSsize_t(dropped) : unexpected();
-    Py_DECREF(dropped);
-    if (*count > PY_SSIZE_T_MAX / 2) {
-        *count = PY_SSIZE_T_MAX / 2; /* what is added to it does not overflow */
-    }
-    return *count == -1 ? unexpected() : 0;
-}
-
 static inline int count_put(Buffer *buffer, uint8_t tag, Py_ssize_t count)
 {
     if (count == 0) {
@@ -48,25 +33,29 @@ static inline uint8_t *put_span_id(uint8_t *at, uint8_t tag, uint64_t span_id)
     return put_big_endian64(at, span_id);
 }
 
-/* The attributes of a span, an event or a link, which are to be the SDK's own; how many are dropped after them. */
-static int bounded_put(Encoder *self, Buffer *buffer, PyObject *attributes, uint8_t tag, uint8_t dropped_tag,
-                       Py_ssize_t limit)
+/* Attributes, as they were read; how many are dropped after them. */
+static int attributes_field_put(Encoder *self, Buffer *buffer, PyObject *const *read, uint8_t tag, uint8_t dropped_tag,
+                                Py_ssize_t limit)
 {
-    Py_ssize_t dropped, more;
-    if (!IS(attributes, BOUNDED_ATTRIBUTES)) {
-        return unexpected();
-    }
-    PyObject *dict = get(self, attributes, N_DICT);
-    if (dict == NULL) {
-        return -1;
-    }
     const Python python = {self->parts[KEY], self->parts[ANY_VALUE], self->parts[SHORTENED]};
-    more = PyDict_CheckExact(dict) ? attributes_put(&python, buffer, tag, dict, limit) : unexpected();
-    Py_DECREF(dict);
-    if (more < 0 || count_of(self, attributes, &dropped) < 0) {
+    Py_ssize_t dropped, more = attributes_put(&python, buffer, tag, read[0], limit);
+    if (more < 0 || dropped_read(read[1], &dropped) < 0) {
         return -1;
     }
     return count_put(buffer, dropped_tag, dropped + more);
+}
+
+/* The attributes of an event or a link, which are to be the SDK's own. */
+static int bounded_put(Encoder *self, Buffer *buffer, PyObject *attributes, uint8_t tag, uint8_t dropped_tag,
+                       Py_ssize_t limit)
+{
+    PyObject *read[OF_ATTRIBUTES];
+    if (attributes_read(self, attributes, read) < 0) {
+        return -1;
+    }
+    int failed = attributes_field_put(self, buffer, read, tag, dropped_tag, limit);
+    known_end(self, ATTRIBUTES_LAYOUT, read);
+    return failed;
 }
 
 /* A name's field; *on_wire is the name as it is there, new. */
@@ -123,7 +112,7 @@ static int event_put(Encoder *self, PyObject *event, void *with)
     if (!IS(event, EVENT)) {
         return unexpected();
     }
-    PyObject *timestamp = get(self, event, N_TIMESTAMP), *name = NULL, *on_wire = NULL, *attributes = NULL;
+    PyObject *timestamp = get(self, event, E_TIMESTAMP), *name = NULL, *on_wire = NULL, *attributes = NULL;
     int failed = -1;
     uint64_t time;
     if (timestamp == NULL || (name = get(self, event, S_NAME)) == NULL ||
@@ -191,7 +180,7 @@ done:
 static int list_put(Encoder *self, PyObject *list, uint8_t dropped_tag, Visit put, Writing *writing)
 {
     Py_ssize_t dropped;
-    if (list_read(self, list, put, writing) < 0 || count_of(self, list, &dropped) < 0) {
+    if (list_read(self, list, put, writing, &dropped) < 0) {
         return -1;
     }
     return count_put(writing->buffer, dropped_tag, dropped);
@@ -200,9 +189,9 @@ static int list_put(Encoder *self, PyObject *list, uint8_t dropped_tag, Visit pu
 /* The status; returns its code, or -1. */
 static int status_put(Encoder *self, Buffer *buffer, PyObject *status)
 {
-    int code = status_read(self, status);
-    PyObject *description = code < 0 ? NULL : get(self, status, N_DESCRIPTION);
-    if (description == NULL) {
+    PyObject *description;
+    int code = status_read(self, status, &description);
+    if (code < 0) {
         return -1;
     }
     Text text = {.size = 0};
@@ -276,7 +265,7 @@ static int span_put(Encoder *self, Buffer *buffer, const Reading *reading, Py_ss
     buffer->at = put_fixed32(at, record->flags & (HAS_IS_REMOTE | IS_REMOTE));
     if (trace_state_read(self, head.trace_state, &record->trace_state) < 0 ||
         (record->trace_state != Py_None && trace_state_put(buffer, record->trace_state) < 0) ||
-        bounded_put(self, buffer, read[S_ATTRIBUTES], 0x4A, 0x50, limit) < 0 ||
+        attributes_field_put(self, buffer, reading->attributes, 0x4A, 0x50, limit) < 0 ||
         list_put(self, read[S_EVENTS], 0x60, event_put, &writing) < 0 ||
         list_put(self, read[S_LINKS], 0x70, link_put, &writing) < 0) {
         return -1;

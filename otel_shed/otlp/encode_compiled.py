@@ -55,8 +55,8 @@ def compiled_encoder(careful: Any = encode_public, careful_wrap: Any = wrap_span
         any_value=any_value,
         shortened=shortened,
         attributes=attributes_in_slots,
-        # It learns of this where spans keep their attributes.
-        sample=ReadableSpan("sample"),
+        # It learns of these where their types keep their attributes.
+        samples=(ReadableSpan("sample"), BoundedAttributes(), BoundedList(1), Status(), TraceState()),
     )
 
 

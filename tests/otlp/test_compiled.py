@@ -256,7 +256,7 @@ def test_an_encoder_is_made_of_types_and_members() -> None:
         "kinds": (1,) * 5,
         "status_codes": (1,) * 3,
         "priority": Priority.LOW,
-        "sample": Kept(),
+        "samples": tuple(Kept() for _ in range(5)),
     }
     assert make(**good) is not None
     wrongs: dict[str, list[Any]] = {
@@ -265,7 +265,7 @@ def test_an_encoder_is_made_of_types_and_members() -> None:
         "span_context": [dict],
         "trace_flags": [dict],
         "event": [5],
-        "sample": [None, Kept, _Fixed()],
+        "samples": [None, (Kept(),) * 4, (Kept(),) * 4 + (_Fixed(),)],
     }
     for name, values in wrongs.items():
         for wrong in values:
@@ -274,11 +274,14 @@ def test_an_encoder_is_made_of_types_and_members() -> None:
     with pytest.raises(TypeError):
         make(**parts)
     with pytest.raises(AttributeError):  # a sample that cannot be given attributes
-        make(**good | {"readable_span": _Fixed, "sample": _Fixed()})
+        make(**good | {"trace_state": _Fixed, "samples": (Kept(),) * 4 + (_Fixed(),)})
 
 
 @pytest.mark.parametrize("part", ["span", "_attributes", "_events", "_links", "_status"])
-@pytest.mark.parametrize("change", ["dict", "one more", "twelve more", "first for another", "last for another"])
+@pytest.mark.parametrize(
+    "change",
+    ["dict", "dict seen", "dict seen and changed", "one more", "twelve more", "first for another", "last for another"],
+)
 def test_where_attributes_are_is_not_guessed(part: str, change: str) -> None:
     """An instance that keeps its attributes otherwise, or has more or fewer of them, is read as the plain one does."""
     wrap = compiled_encoder().wrap
@@ -291,6 +294,10 @@ def test_where_attributes_are_is_not_guessed(part: str, change: str) -> None:
         names = list(vars(whole if part == "span" else getattr(whole, part)))
         if change == "dict":
             owner.__dict__ = dict(reversed(owner.__dict__.items()))
+        if change.startswith("dict seen"):
+            seen = vars(owner)
+            if change.endswith("changed"):
+                seen[names[0]] = seen.pop(names[0])
         if change.endswith("another"):
             name = names[0 if change.startswith("first") else -1]
             delattr(owner, name)
