@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -750,7 +749,7 @@ class Parts:
 
     def __init__(self, **broken: Any) -> None:
         self.left: list[Any] = []
-        self.intake = SimpleNamespace(inbox=deque(), largest=1000, look_at=1000, tell=self._tell, offer=self._offer)
+        self.intake = SimpleNamespace(inbox=[], largest=1000, look_at=1000, tell=self._tell, offer=self._offer)
         self.told: list[Any] = []
         for name in [name for name in broken if hasattr(self.intake, name)]:
             setattr(self.intake, name, broken.pop(name))

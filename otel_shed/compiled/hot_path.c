@@ -24,9 +24,8 @@ typedef struct {
     PyObject_HEAD
     PyObject *members[MEMBERS];
     Quickly quickly;
-    /* The intake's, which stay the same. */
+    /* The intake's, a list that stays the same. */
     PyObject *inbox;
-    PyObject *append;
     /* The last group of which it is known that a record of up to ``roomy`` bytes fits into a request with it; None, that
      * of records without bytes, to begin with. */
     PyObject *group;
@@ -141,11 +140,9 @@ static PyObject *hand_over(HotPath *self, SpanRecord *record)
     if (record->length > self->largest) {
         return PyObject_CallMethodOneArg(intake, self->offer_name, (PyObject *)record);
     }
-    PyObject *done = PyObject_CallOneArg(self->append, (PyObject *)record);
-    if (done == NULL) {
+    if (PyList_Append(self->inbox, (PyObject *)record) < 0) {
         return NULL;
     }
-    Py_DECREF(done);
     PyObject *look_at = PyObject_GetAttr(intake, self->look_at_name);
     if (look_at == NULL) {
         return NULL;
@@ -155,7 +152,7 @@ static PyObject *hand_over(HotPath *self, SpanRecord *record)
     if (enough == -1 && PyErr_Occurred()) {
         return NULL;
     }
-    if (PyObject_Size(self->inbox) < enough) {
+    if (PyList_GET_SIZE(self->inbox) < enough) {
         Py_RETURN_NONE;
     }
     return PyObject_CallMethodNoArgs(intake, self->tell_name);
@@ -245,12 +242,16 @@ static PyObject *hot_path_make(PyTypeObject *type, PyObject *args, PyObject *kwa
     self->looks_at = -1e300;
     self->vectorcall = hot_path_call;
     if ((self->inbox = PyObject_GetAttrString(members[INTAKE], "inbox")) == NULL ||
-        (self->append = PyObject_GetAttrString(self->inbox, "append")) == NULL ||
         (self->look_at_name = PyUnicode_InternFromString("look_at")) == NULL ||
         (self->tell_name = PyUnicode_InternFromString("tell")) == NULL ||
         (self->offer_name = PyUnicode_InternFromString("offer")) == NULL ||
         (self->resource_name = PyUnicode_InternFromString("resource")) == NULL ||
         (self->scope_name = PyUnicode_InternFromString("scope")) == NULL) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    if (!PyList_CheckExact(self->inbox)) {
+        PyErr_SetString(PyExc_TypeError, "a HotPath appends to a list");
         Py_DECREF(self);
         return NULL;
     }
@@ -265,7 +266,6 @@ static int hot_path_traverse(PyObject *object, visitproc visit, void *arg)
         Py_VISIT(self->members[member]);
     }
     Py_VISIT(self->inbox);
-    Py_VISIT(self->append);
     Py_VISIT(self->group);
     return 0;
 }
@@ -291,7 +291,6 @@ static void hot_path_dealloc(PyObject *object)
         Py_XDECREF(self->members[member]);
     }
     Py_XDECREF(self->inbox);
-    Py_XDECREF(self->append);
     Py_XDECREF(self->group);
     Py_XDECREF(self->look_at_name);
     Py_XDECREF(self->tell_name);

@@ -215,7 +215,9 @@ class OverloadControl:
         """A worker's turn: move things on; seconds after which it should look again, None if it need not."""
         if self.meter is not None:
             self.meter.worker_turned()
-        self._refresh(now)
+        # While nothing is shed there is nothing to keep up with; otherwise what has just been told counts at once.
+        if self.brownout.last_row.action is not Action.EXPORT_ALL or not self._refreshed <= now < self._due:
+            self._refresh(now)
         return self.brownout.next_look(now)
 
     @property

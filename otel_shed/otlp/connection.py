@@ -180,6 +180,18 @@ class _WithDeadline(HTTPConnection):
             self.sock.settimeout(self._exchange.left())
             super().send(view[start : start + step])
 
+    def _send_together(self, head: bytes, body: bytes) -> None:
+        """In one packet, where there is room, and without a copy where the system takes both."""
+        if type(self.sock) is not socket.socket or not hasattr(socket.socket, "sendmsg"):
+            self.send(head + body)
+            return
+        self.sock.settimeout(self._exchange.left())
+        left = len(head) + len(body) - self.sock.sendmsg((head, body))
+        if left > len(body):
+            self.send(head[-(left - len(body)) :] + body)
+        elif left:
+            self.send(memoryview(body)[-left:])
+
     def can_go_on(self) -> bool:
         # TLS inside TLS is no socket of Python's.
         return self._head is not None and isinstance(self.sock, socket.socket) and self.is_connected
@@ -189,7 +201,7 @@ class _WithDeadline(HTTPConnection):
         self._exchange.requested = True
         to_length, rest = self._head
         try:
-            self.send(b"%b%d%b%b" % (to_length, len(body), rest, body))
+            self._send_together(b"%b%d%b" % (to_length, len(body), rest), body)
         except (BrokenPipeError, ConnectionResetError):
             pass  # a server may answer without having read all, and leave
         connected: socket.socket = self.sock

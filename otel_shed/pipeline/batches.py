@@ -64,9 +64,11 @@ class Batches:
 
     def take(self, most: int, most_bytes: int) -> Batch:
         """The oldest batch, whole, whatever its size."""
-        batch = Batch(list(self._pop())) if self._batches else Batch()
-        self.taken_bytes += _length(batch.records)
-        return batch
+        before = self.ready_bytes
+        records = list(self._pop()) if self._batches else []
+        length = before - self.ready_bytes
+        self.taken_bytes += length
+        return Batch(records, length=length)
 
     def _pop(self) -> Sequence[SpanRecord]:
         oldest = self._batches.popleft()

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -84,7 +83,7 @@ class Intake:
         # So many small ones are within the bytes, without being added up.
         self.largest = self._most_bytes // (2 * self._room)
         # Records, batches of them, and what is booked without being held: a fate and how many spans.
-        self.inbox: deque[Any] = deque()
+        self.inbox: list[Any] = []
         self._forget()
 
     def _forget(self) -> None:
@@ -180,10 +179,11 @@ class Intake:
 
     def _sweep(self) -> bool:
         """One round of it, in the ledger; whether the worker wants to be woken."""
-        ledger, store, popleft = self._ledger, self.store, self.inbox.popleft
+        ledger, store, inbox = self._ledger, self.store, self.inbox
         self._large_bytes = 0
-        entries = [popleft() for _ in range(len(self.inbox))]
-        count = len(entries)
+        # What comes between these two is behind what they move; who is interrupted between them has moved nothing.
+        entries = inbox[:]
+        del inbox[: (count := len(entries))]
         if list(map(type, entries)).count(SpanRecord) < count:
             entries, count = self._book(entries)
         ledger.ended += count
@@ -248,11 +248,10 @@ class Intake:
         with self._ledger.lock:
             self.store.release(0, -length)
 
-    def release(self, records: Sequence[SpanRecord]) -> None:
-        """The worker is done with these records: their bytes are free."""
-        length = sum([record.length for record in records])
+    def release(self, spans: int, length: int) -> None:
+        """The worker is done with so many spans: their bytes are free."""
         with self._ledger.lock:
-            self.store.release(len(records), length)
+            self.store.release(spans, length)
 
     def mark(self) -> int:
         """In the ledger: a barrier behind everything that has been offered up to now."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from threading import TIMEOUT_MAX
 
@@ -249,16 +249,21 @@ class Worker:
         flush.done.set()
 
     def _export(self, batch: Batch) -> None:
-        remaining = batch.records
+        remaining, length = batch.records, batch.length
         try:
             if batch.changes:
-                self._intake.grown(sum([self._amend(record, change) for record, change in batch.changes.items()]))
+                growth = sum([self._amend(record, change) for record, change in batch.changes.items()])
+                self._intake.grown(growth)
+                length += growth
             pieces = self._sender.split(list(remaining))
             for piece, outcome in zip(pieces, self._sender.send_all(pieces), strict=True):
                 del remaining[: len(piece)]
-                self._settle(piece, outcome)
+                of_piece = sum([record.length for record in piece]) if remaining else length
+                length -= of_piece
+                self._settle(len(piece), of_piece, outcome)
         except BaseException:
-            self._settle(remaining, Outcome(accepted=0, reason=DropReason.EXPORTER_ERROR, message="internal fault"))
+            outcome = Outcome(accepted=0, reason=DropReason.EXPORTER_ERROR, message="internal fault")
+            self._settle(len(remaining), length, outcome)
             raise
 
     def _amend(self, record: SpanRecord, change: Change) -> int:
@@ -268,15 +273,15 @@ class Worker:
             self._log.warning("amend", "a span could not be changed and goes out as it was: %r", error)
             return 0
 
-    def _settle(self, piece: Sequence[SpanRecord], outcome: Outcome) -> None:
-        self._intake.release(piece)
-        self._ledger.settle(len(piece), outcome)
+    def _settle(self, spans: int, length: int, outcome: Outcome) -> None:
+        self._intake.release(spans, length)
+        self._ledger.settle(spans, outcome)
         self.last_turn = self._clock()
         self.last_outcome = outcome
-        lost = len(piece) - outcome.accepted - outcome.rejected
+        lost = spans - outcome.accepted - outcome.rejected
         if outcome.rejected:
             self._log.warning(
-                "rejected", "the collector rejected %d of %d spans: %s", outcome.rejected, len(piece), outcome.message
+                "rejected", "the collector rejected %d of %d spans: %s", outcome.rejected, spans, outcome.message
             )
         if lost > 0 and outcome.reason in _LOSS_IN_WORDS:
             self._log.warning(

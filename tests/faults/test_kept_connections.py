@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,25 @@ def test_each_request_has_the_head_of_the_first(monkeypatch: pytest.MonkeyPatch)
         assert request.removesuffix(payload).lower() == head.replace(
             b"content-length: 3\r\n", b"content-length: %d\r\n" % len(payload)
         )
+
+
+@pytest.mark.parametrize("most", [1, 60, 10_000, 1_000_000])
+def test_a_request_that_the_system_takes_in_parts(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """The rest follows, wherever the first part ended: in the head, in the body."""
+
+    def take_some(self: socket.socket, buffers: Sequence[bytes]) -> int:
+        return self.send(b"".join(buffers)[:most])
+
+    monkeypatch.setattr(socket.socket, "sendmsg", take_some)
+
+    def serve(connection: Connection) -> None:
+        while connection.request() is not None:
+            connection.send(OK)
+
+    payloads = [b"one", b"", b"two", bytes(range(256)) * 4_000]
+    attempts, server = sent(serve, *payloads)
+    assert [attempt.code for attempt in attempts] == ["200"] * 4
+    assert (server.connections, server.requests) == (1, payloads)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_bytes_taken_count_until_they_are_released() -> None:
     in_flight = intake.take(8).records
     offer(intake, record(10))
     assert ledger.dropped[DropReason.QUEUE_FULL] == 1
-    intake.release(in_flight)
+    intake.release(len(in_flight), sum(each.length for each in in_flight))
     ledger.settle(len(in_flight), Outcome(accepted=8))
     offer(intake, *map(record, range(11, 18)))
     assert ledger.dropped[DropReason.QUEUE_FULL] == 1
@@ -338,7 +338,7 @@ class IntakeAgainstAList(RuleBasedStateMachine):
     def release(self) -> None:
         if self.taken:
             batch = self.taken.pop(0)
-            self.intake.release(batch)
+            self.intake.release(len(batch), sum(each.length for each in batch))
             self.ledger.settle(len(batch), Outcome(accepted=len(batch)))
 
     @invariant()
