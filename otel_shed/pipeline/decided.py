@@ -74,7 +74,7 @@ class Decided:
 
 
 class _Generation:
-    """What was remembered in one lifetime. binds: whether any of it was not merely sent. count: no less than there is."""
+    """What was remembered in a lifetime. binds: whether there is more than SENT; count: at least what there is."""
 
     __slots__ = ("_aside", "_aside_count", "_known", "binds")
 

@@ -12,9 +12,8 @@ class Flush:
     of. deadline: seconds of the pipeline's clock. delivered: whether none was lost; to be asked once it is ``done``.
     """
 
-    def __init__(self, *, deadline: float) -> None:
-        self.deadline = deadline
+    def __init__(self, *, deadline: float, told: tuple[int, int]) -> None:
+        self.deadline, self.told = deadline, told
         self.target = self.lost_at_end = 0
-        self.told = (0, 0)
         self.delivered = False
         self.done = Signal()

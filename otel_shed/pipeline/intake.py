@@ -29,10 +29,11 @@ from otel_shed.record import SpanRecord
 
 NEVER = sys.maxsize
 
-# What may wait to be swept, beside what is held, is as many spans, and an eighth of the bytes: with more of them, who
-# comes waits for the sweeper. Half of it is worth a wake-up; where spans are decided on, which takes ten times as long,
-# an eighth: so nobody has the interpreter for more than some tenths of a millisecond, and there is room meanwhile.
-INBOX_ROOM = 512
+# What may wait to be swept, beside what is held, is as many spans, and an eighth of the bytes: with more, who comes
+# waits for the sweeper. Half of it, a batch, is worth a wake-up; a few are where spans are decided on, which takes ten
+# times as long: so nobody has the interpreter for more than some tenths of a millisecond, and there is room meanwhile.
+INBOX_ROOM = 1024
+FEW = 64
 INBOX_SHARE = 1 / 8
 
 # A thread that never waits keeps the interpreter for 5 ms at a time (sys.getswitchinterval), twice for each request, in
@@ -78,11 +79,12 @@ class Intake:
         self._room = max(1, min(INBOX_ROOM, self.store.capacity))
         self._comfortable = int(GIVES_WAY_AT * self.store.capacity)
         self._most_gathered = max(1, self._room // 2)
-        self.few = max(1, self._room // 8)
+        self.few = max(1, min(FEW, self._room // 8))
         self._most_bytes = int(INBOX_SHARE * max_bytes)
         # So many small ones are within the bytes, without being added up.
         self.largest = self._most_bytes // (2 * self._room)
-        # Records, batches of them, and what is booked without being held: a fate and how many spans.
+        # Records, batches of them, what is booked without being held (a fate and how many spans), and what is to be
+        # done once all that stands before it is held.
         self.inbox: list[Any] = []
         self._forget()
 
@@ -125,6 +127,11 @@ class Intake:
         self.inbox.append((fate, count))
         if len(self.inbox) >= self.look_at:
             self.tell()
+
+    def do_next(self, job: Callable[[], object]) -> None:
+        """Have something done, in the ledger, by whoever sweeps: when all that was offered before is held."""
+        self.inbox.append(job)
+        (self._call_stand_in if self._is_worker_away else self._call_worker)()
 
     def tell(self) -> None:
         """There is something in the inbox that somebody is to be told of; see ``look_at``."""
@@ -179,13 +186,26 @@ class Intake:
 
     def _sweep(self) -> bool:
         """One round of it, in the ledger; whether the worker wants to be woken."""
-        ledger, store, inbox = self._ledger, self.store, self.inbox
+        inbox = self.inbox
         self._large_bytes = 0
         # What comes between these two is behind what they move; who is interrupted between them has moved nothing.
         entries = inbox[:]
-        del inbox[: (count := len(entries))]
-        if list(map(type, entries)).count(SpanRecord) < count:
+        if (is_usual := list(map(type, entries)).count(SpanRecord) == len(entries)) is False:
+            entries = entries[: 1 + next((at for at, entry in enumerate(entries) if callable(entry)), len(entries))]
+        del inbox[: len(entries)]
+        job = entries.pop() if not is_usual and callable(entries[-1]) else None
+        count = len(entries)
+        if not is_usual:
             entries, count = self._book(entries)
+        wake = self._hold(entries, count)
+        if job is None:
+            return wake
+        job()
+        return True
+
+    def _hold(self, entries: list[Any], count: int) -> bool:
+        """Hold these, which are so many spans; whether the worker wants to be woken."""
+        ledger, store = self._ledger, self.store
         ledger.ended += count
         if self.closed:
             ledger.dropped[DropReason.ALREADY_SHUTDOWN] += count
@@ -275,9 +295,8 @@ class Intake:
     @property
     def waiting_spans(self) -> int:
         """How many wait in the inbox, as near as can be told without the ledger."""
-        return sum(
-            [1 if type(entry) is not list else len(entry) for entry in [*self.inbox] if type(entry) is not tuple]
-        )
+        entries = [entry for entry in [*self.inbox] if type(entry) is not tuple and not callable(entry)]
+        return sum([len(entry) if type(entry) is list else 1 for entry in entries])
 
     def restart(self) -> None:
         """In a forked child: what is held is the parent's to send."""

@@ -195,7 +195,6 @@ class Pipeline:
         flush = self._worker.request_flush(timeout)
         if not self._ensure_worker():
             self._worker.turn()
-        self._worker.wake()
         return flush.done.wait(timeout) and flush.delivered
 
     def shutdown(self, timeout: float) -> None:

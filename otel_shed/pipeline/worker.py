@@ -109,22 +109,19 @@ class Worker:
 
     def request_flush(self, timeout: float) -> Flush:
         """Ask for a barrier after everything that has been offered so far."""
-        flush = Flush(deadline=self._clock() + timeout)
-        self._intake.do(partial(self._begin, flush))
-        self.wake()
+        flush = Flush(deadline=self._clock() + timeout, told=self._told)
+        self._intake.do_next(partial(self._begin, flush))
         return flush
 
     def _begin(self, flush: Flush) -> None:
-        with self._ledger.lock:
-            self._intake.sweep(wakes=False)
-            if self.finished.is_set():  # there is nobody any more who would come to it
-                flush.delivered = not self.lost_since_told()
-                flush.done.set()
-                return
-            flush.lost_at_end, _ = self._losses()
-            flush.told = self._told
-            flush.target = self._intake.mark()
-            self._flushes.append(flush)
+        """In the ledger, when all that was offered before is held."""
+        if self.finished.is_set():  # there is nobody any more who would come to it
+            flush.delivered = not self.lost_since_told()
+            flush.done.set()
+            return
+        flush.lost_at_end, _ = self._losses()
+        flush.target = self._intake.mark()
+        self._flushes.append(flush)
 
     def lost_since_told(self, flush: Flush | None = None) -> bool:
         """Whether spans were lost that no flush had told of when this one was asked for; from now on it has.
@@ -171,6 +168,7 @@ class Worker:
                 self._log.warning("worker", "fault in the worker: %s: %s", type(error).__name__, error, exc_info=True)
                 pause = _PAUSE_AFTER_FAULT_SECONDS
             if self.finished.is_set():
+                self._intake.sweep(wakes=False)  # a flush that was asked for just before that
                 self.thread_id = None  # the next thread may get the same one
                 return
             self._alarm.acquire(timeout=-1 if pause is None else min(pause, TIMEOUT_MAX))
@@ -179,9 +177,10 @@ class Worker:
         """Do all that is due; the seconds after which something will be, None when only a wake-up can make it so."""
         while True:
             self.last_turn = self._clock()
+            has_come = self._intake.sweep(wakes=False)
             for flush in self._passed():
                 self._complete(flush)
-            batch, pause = self._next()
+            batch, pause = self._next(has_come)
             # Also between two batches: a worker that has no end of them is the one that there is most to see of.
             look_in = self._look(self._clock()) if self._look is not None else None
             if not batch.records:
@@ -195,9 +194,8 @@ class Worker:
             self._flushes = [flush for flush in self._flushes if flush not in passed]
             return passed
 
-    def _next(self) -> tuple[Batch, float | None]:
-        """The batch that is due, or none and how long to wait for one."""
-        has_come = self._intake.sweep(wakes=False)
+    def _next(self, has_come: bool) -> tuple[Batch, float | None]:
+        """The batch that is due, or none and how long to wait for one; ``has_come``: whether anything just did."""
         now = self._clock()
         store = self._intake.store
         with self._ledger.lock:
