@@ -44,6 +44,8 @@ LOST_IN_EXPORT = frozenset(
         DropReason.ALREADY_SHUTDOWN,
     }
 )
+# Let go of here, by choice or because there was no room: what the process says of itself in the back end.
+SHED = frozenset({DropReason.QUEUE_FULL, DropReason.LOW_PRIORITY, DropReason.OVER_BUDGET})
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, TraceFlags
 from opentelemetry.util.types import AttributeValue
 
-from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import Account
 from otel_shed.pipeline.summary import Summary
 
@@ -25,8 +24,6 @@ EVERY_SECONDS = 60.0
 HEAVIEST = 10
 
 _SCOPE = InstrumentationScope("otel_shed")
-# Lost in another way than by choice: it is told as well, but is no reason to tell.
-_SHED = (DropReason.QUEUE_FULL, DropReason.LOW_PRIORITY, DropReason.OVER_BUDGET)
 
 
 class Report:
@@ -36,13 +33,18 @@ class Report:
         self,
         *,
         account: Callable[[], Account],
+        shed: Callable[[], int],
         state: Callable[[], Mapping[str, AttributeValue]],
         summary: Summary,
         clock: Callable[[], float],
         time_ns: Callable[[], int],
     ) -> None:
-        """``state``: attributes that say how things stand. ``clock``: seconds, monotonic; ``time_ns``: of the epoch."""
+        """``shed``: spans that have been, which is asked at each turn. ``state``: attributes that say how things stand.
+
+        ``clock``: seconds, monotonic; ``time_ns``: of the epoch.
+        """
         self._account = account
+        self._shed = shed
         self._state = state
         self._summary = summary
         self._clock = clock
@@ -52,7 +54,7 @@ class Report:
 
     def restart(self) -> None:
         """Begin anew: in a forked child, what was shed is the parent's to tell."""
-        self._told = Account()
+        self._told, self._told_shed = Account(), 0
         self._names: dict[tuple[str, str], int] = {}
         self._at, self._began = self._clock(), self._time_ns()
 
@@ -60,12 +62,12 @@ class Report:
         """The span to send, under ``resource``; None if it is not time, or nothing was shed since the last one."""
         if now - self._at < EVERY_SECONDS:
             return None
-        account, before = self._account(), self._told
-        if _shed(account) == _shed(before):
+        if (shed := self._shed()) == self._told_shed:
             return None
+        account, before = self._account(), self._told
         began, ended = self._began, self._time_ns()
         attributes = dict(self._state()) | self._counts(account, before) | self._heaviest()
-        self._told, self._at, self._began = account, now, ended
+        self._told, self._told_shed, self._at, self._began = account, shed, now, ended
         context = SpanContext(
             self._ids.generate_trace_id(), self._ids.generate_span_id(), False, TraceFlags(TraceFlags.SAMPLED)
         )
@@ -81,7 +83,7 @@ class Report:
 
     def wait(self, now: float) -> float | None:
         """Seconds after which there is something to tell; None while nothing was shed since the last time."""
-        if _shed(self._account()) == _shed(self._told):
+        if self._shed() == self._told_shed:
             return None
         return max(0.0, self._at + EVERY_SECONDS - now)
 
@@ -105,7 +107,3 @@ class Report:
             "otel_shed.heaviest.names": [name for name, _ in named],
             "otel_shed.heaviest.counts": [count for _, count in named],
         }
-
-
-def _shed(account: Account) -> int:
-    return account.summarized + sum(account.dropped.get(reason, 0) for reason in _SHED)

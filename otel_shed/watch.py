@@ -36,7 +36,14 @@ class Watch:
         self._control = control
         self._flow = flow
         self._report = (
-            Report(account=self._account, state=self._state, summary=control.summary, clock=clock, time_ns=time.time_ns)
+            Report(
+                account=self._account,
+                shed=self._shed,
+                state=self._state,
+                summary=control.summary,
+                clock=clock,
+                time_ns=time.time_ns,
+            )
             if config.report
             else None
         )
@@ -80,6 +87,10 @@ class Watch:
     def _account(self) -> Account:
         pipeline = self.pipeline()
         return Account() if pipeline is None else pipeline.ledger.account()  # the worker has just swept
+
+    def _shed(self) -> int:
+        pipeline = self.pipeline()
+        return 0 if pipeline is None else pipeline.ledger.shed()
 
     def _state(self) -> dict[str, AttributeValue]:
         brownout = self._control.snapshot()

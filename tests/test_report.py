@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.resources import Resource
 
-from otel_shed.outcome import DropReason
+from otel_shed.outcome import SHED, DropReason
 from otel_shed.pipeline.ledger import Account
 from otel_shed.pipeline.summary import Summary
 from otel_shed.report import HEAVIEST, NAME, Report
@@ -25,6 +25,7 @@ class Bench:
         self.summary = Summary()
         self.report = Report(
             account=lambda: self.account,
+            shed=lambda: self.account.summarized + sum(self.account.dropped.get(reason, 0) for reason in SHED),
             state=lambda: {"otel_shed.phase": "degrade"},
             summary=self.summary,
             clock=clock,

@@ -189,11 +189,8 @@ class OverloadControl:
     def head_counts(self) -> HeadCounts:
         """The decisions of all samplers."""
         heads = [head() for head in self._heads]
-        if not heads:
-            return HeadCounts()
-        return HeadCounts(
-            sum(head.roots for head in heads), sum(head.kept for head in heads), max(head.ceiling for head in heads)
-        )
+        roots, kept = sum(head.roots for head in heads), sum(head.kept for head in heads)
+        return HeadCounts(roots, kept, max(head.ceiling for head in heads)) if heads else HeadCounts()
 
     # -- what is asked -------------------------------------------------------------------------------------------
 

@@ -90,12 +90,9 @@ class Intake:
 
     def _forget(self) -> None:
         self.inbox.clear()
-        self._large_bytes = 0
-        self.admitted = 0
+        self._large_bytes = self.admitted = 0
         self.look_at = self._looks_from = 1
-        self.wake_at = 1
-        self.wake_at_bytes = NEVER
-        self.looks_at = math.inf
+        self.wake_at, self.wake_at_bytes, self.looks_at = 1, NEVER, math.inf
         self._is_worker_away = False
 
     # -- application threads -------------------------------------------------------------------------------------
@@ -186,22 +183,20 @@ class Intake:
 
     def _sweep(self) -> bool:
         """One round of it, in the ledger; whether the worker wants to be woken."""
-        inbox = self.inbox
+        inbox, job = self.inbox, None
         self._large_bytes = 0
         # What comes between these two is behind what they move; who is interrupted between them has moved nothing.
         entries = inbox[:]
-        if (is_usual := list(map(type, entries)).count(SpanRecord) == len(entries)) is False:
-            entries = entries[: 1 + next((at for at, entry in enumerate(entries) if callable(entry)), len(entries))]
-        del inbox[: len(entries)]
-        job = entries.pop() if not is_usual and callable(entries[-1]) else None
-        count = len(entries)
-        if not is_usual:
-            entries, count = self._book(entries)
-        wake = self._hold(entries, count)
-        if job is None:
-            return wake
-        job()
-        return True
+        if list(map(type, entries)).count(SpanRecord) == len(entries):
+            del inbox[: len(entries)]
+            return self._hold(entries, len(entries))
+        if (place := next((place for place, entry in enumerate(entries) if callable(entry)), None)) is not None:
+            job, entries = entries[place], entries[:place]
+        del inbox[: len(entries) + (job is not None)]
+        wake = self._hold(*self._book(entries))
+        if job is not None:
+            job()
+        return wake or job is not None
 
     def _hold(self, entries: list[Any], count: int) -> bool:
         """Hold these, which are so many spans; whether the worker wants to be woken."""
@@ -251,10 +246,7 @@ class Intake:
         self.look_at = self._looks_from = max(1, min(gather, self._most_gathered))
 
     def take(self, most: int, most_bytes: int = NEVER) -> Batch:
-        """Move up to ``most`` records to the worker; their bytes stay counted until ``release``.
-
-        No more are taken once they are of ``most_bytes``.
-        """
+        """Move up to ``most`` records, and no more once they are of ``most_bytes``; these count until ``release``."""
         with self._ledger.lock:
             batch = self.store.take(most, most_bytes)
             count = len(batch.records)

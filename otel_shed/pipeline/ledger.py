@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from otel_shed.native import allocate_rlock
-from otel_shed.outcome import LOST_IN_EXPORT, DropReason, Outcome
+from otel_shed.outcome import LOST_IN_EXPORT, SHED, DropReason, Outcome
 
 
 class Fate(Enum):
@@ -123,6 +123,11 @@ class Ledger:
         """Spans that were lost, not shed by choice."""
         with self.lock:
             return sum([self.dropped[reason] for reason in LOST_IN_EXPORT])
+
+    def shed(self) -> int:
+        """Spans that were let go of, by choice or because there was no room for them."""
+        with self.lock:
+            return self.summarized + sum([self.dropped[reason] for reason in SHED])
 
     def account(self) -> Account:
         """A consistent reading."""
