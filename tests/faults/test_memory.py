@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from otel_shed import ShedConfig
+from otel_shed.compiled import extension
 from tests.faults.delivered import run, value_of
 
 _MEBIBYTE = 2**20
@@ -25,3 +26,25 @@ def test_resident_memory_with_a_stalled_collector(protocol: str) -> None:
     assert limit // 2 < int(value_of(output, "most held")) <= limit
     assert int(value_of(output, "dropped")) > 0
     assert int(value_of(output, "unaccounted")) == 0
+
+
+compiled_only = pytest.mark.skipif(extension is None, reason="the compiled parts are not built, or not wanted")
+
+
+@compiled_only
+def test_the_compiled_parts_keep_nothing() -> None:
+    """Of 300,000 spans, some shed, some too many, not one block of memory each is left in use."""
+    code, output = run("compiled_parts.py", "600000", timeout=300.0)
+    assert code == 0, output
+    # The trace ids that two pipelines remember come and go, within twice 65,536.
+    assert int(value_of(output, "kept:")) < 200_000, output
+
+
+@compiled_only
+@pytest.mark.parametrize("overrun", [False, True])
+def test_the_compiled_parts_stay_within_what_they_allocate(overrun: bool) -> None:
+    """With an allocator that checks what is freed; one byte too many, and it would end the program."""
+    more = ["overrun"] if overrun else []
+    code, output = run("compiled_parts.py", "20000", *more, timeout=300.0, PYTHONMALLOC="debug")
+    assert (code == 0) is not overrun, output
+    assert ("done: 1" in output) is not overrun, output
