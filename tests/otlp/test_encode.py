@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
 import threading
 from typing import Any
@@ -17,7 +18,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 
 from otel_shed.otlp import attributes, groups
 from otel_shed.otlp import span as span_module
-from otel_shed.otlp.attributes import attribute_writer
+from otel_shed.otlp.attributes import AttributeWriter, attribute_writer
 from otel_shed.otlp.encode import Encoder, encode_public, wrap_span
 from otel_shed.otlp.request import build_request
 from otel_shed.otlp.slots import encode_slots
@@ -218,6 +219,19 @@ def test_a_kind_or_a_status_that_is_none_is_left_out(encoder: Encoder) -> None:
 
 
 @every_encoder
+def test_what_is_no_kind_is_unspecified(encoder: Encoder) -> None:
+    """A kind or a status code of another enum, with a value that OpenTelemetry has not, says nothing."""
+    for strange in enum.Enum("Strange", {"nine": 9, "below": -1, "text": "client"}):
+        status = Status()
+        status._status_code = strange  # type: ignore[assignment]
+        for span in (made_span(kind=strange), made_span(status=status)):
+            record = encoder(span)
+            assert (record.kind, record.status) == (0, 0)
+            assert message(record).kind == (0 if span.kind is strange else 1)
+            assert message(record).status.code == 0
+
+
+@every_encoder
 def test_threads_do_not_disturb_each_other(encoder: Encoder) -> None:
     """Eight threads that encode the same spans at once, caches cold, make the same bytes."""
     batch = [made_span(f"t{n}", attributes={f"t{n % 7}": f"v{n}", "n": n}, links=[Link(CONTEXT)]) for n in range(50)]
@@ -237,19 +251,76 @@ def test_threads_do_not_disturb_each_other(encoder: Encoder) -> None:
     assert wrong == []
 
 
+def _written(write: AttributeWriter, key: str, value: Any) -> bytes:
+    parts: list[bytes] = []
+    assert write({key: value}, parts) == 0
+    return b"".join(parts)
+
+
+def _writer_that_knows(key: str, *, strings: int = 0, sizes: int = 0, keys: int = 0) -> AttributeWriter:
+    """A writer that has seen so many different values of a key, values of so many sizes, and so many other keys."""
+    write = attribute_writer(b"\x4a")
+    for number in range(strings):
+        _written(write, key, f"{number}")
+    for number in range(sizes):
+        _written(write, f"other {number % 20}", "x" * (number // 20))
+    for number in range(keys):
+        _written(write, f"key {number}", 1)
+    return write
+
+
+EDGES: list[Any] = [
+    *(1 << bits for bits in (0, 7, 14, 21, 28, 35, 62)),
+    *((1 << bits) - 1 for bits in (7, 14, 21, 28, 35, 63)),
+    *(-1, -(1 << 63), True, False, 1.0, -0.0, None, b"", b"raw", "", "1", "a\ud83d\udc22\ud83d", "é漢🐢"),
+    *(text * length for length in (63, 64, 65, 100, 127, 128, 1023, 1024, 20_000) for text in ("x", "é", b"x")),
+    *((1, "a", (2.5, None)), ["x" * 1024] * 20, {"k": "v", "": {}}),
+]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        _writer_that_knows("key", strings=attributes.MAX_VALUES),
+        _writer_that_knows("key", strings=attributes.MAX_MISSES),
+        _writer_that_knows("key", sizes=attributes.MAX_HEADS),
+        _writer_that_knows("key", keys=attributes.MAX_KEYS),
+    ],
+    ids=["full", "given up", "no room", "not kept"],
+)
+def test_what_is_known_of_a_key_changes_nothing(write: AttributeWriter) -> None:
+    """Whatever came before, a key and a value are the same bytes, the first time and the second."""
+    for _ in range(2):
+        for value in EDGES:
+            assert _written(write, "key", value) == _written(attribute_writer(b"\x4a"), "key", value)
+
+
+@every_encoder
+def test_values_at_the_edges_are_what_stock_makes_of_them(encoder: Encoder) -> None:
+    """Where a length or a number needs one byte more, a receiver reads what stock would have sent."""
+    for value in EDGES:
+        if value != "a\ud83d\udc22\ud83d":  # stock does not take half a surrogate pair
+            span = made_span(attributes={"key": value}, events=[Event("e", bounded({"key": value}), 1)])
+            assert canonical([encoder(span)]) == stock_canonical([span])
+
+
 def test_the_caches_are_bounded() -> None:
     """However many keys, values and names a program has, the caches hold few of them, and none that is long."""
     write = attribute_writer(b"\x4a")
     for number in range(attributes.MAX_KEYS * 2):
-        parts: list[bytes] = []
-        assert (
-            write({f"key {number}": f"value {number}", "one": f"value {number}", "x" * 65: 1, "l": "x" * 65}, parts)
-            == 0
-        )
+        given = {f"key {number}": f"value {number}", "one": number, "x" * 65: 1, "long": "x" * 65, "few": number % 9}
+        assert write(given, []) == 0
     keys = inspect.getclosurevars(write).nonlocals["keys"]
-    assert len(keys) == attributes.MAX_KEYS
-    assert len(keys["one"][2]) == attributes.MAX_VALUES
-    assert ("x" * 65 not in keys, keys["l"][2]) == (True, {})
+    assert (len(keys), "x" * 65 in keys) == (attributes.MAX_KEYS, False)
+    assert (keys["one"].chunks, keys["long"].chunks, len(keys["few"].chunks)) == (None, None, 9)
+    write = attribute_writer(b"\x4a")
+    for number in range(attributes.MAX_VALUES * 2):
+        assert write({"one": number, "long": "x" * 65}, []) == 0
+    keys = inspect.getclosurevars(write).nonlocals["keys"]
+    assert (len(keys["one"].chunks), keys["long"].chunks) == (attributes.MAX_VALUES, {})
+    for number in range(attributes.MAX_HEADS * 2):
+        assert write({f"key {number % 20}": b"x" * (number // 20), "huge": b"x" * 2000}, []) == 0
+    assert (sum(map(len, keys.values())), keys["huge"]) == (attributes.MAX_HEADS, {})
     for number in range(span_module.MAX_NAMES * 2):
         encode_slots(made_span(f"name {number}"))
     encode_slots(made_span("x" * 65))
@@ -264,7 +335,19 @@ def test_scopes_that_come_and_go_are_not_mixed_up(encoder: Encoder) -> None:
         scope = InstrumentationScope(f"scope {number}", None, f"https://schema.example/{number}")
         span = made_span(resource=Resource({"number": number}), instrumentation_scope=scope)
         assert canonical([encoder(span)]) == stock_canonical([span])
-    assert max(map(len, (groups._by_identity, groups._by_bytes, groups._by_content))) <= groups.MAX_GROUPS
+    assert (
+        max(map(len, (groups._by_identity, groups._latest, groups._by_bytes, groups._by_content))) <= groups.MAX_GROUPS
+    )
+
+
+def test_a_scope_may_come_with_several_resources() -> None:
+    """The resources that one scope came with, in whatever order, each have a group of their own."""
+    resources = [Resource({"number": number}) for number in range(3)]
+    batch = [made_span(f"{number}", resource=resources[number]) for number in (0, 0, 1, 0, 1, 2, 2, 0)]
+    for encoder in (encode_slots, encode_public):
+        found = [encoder(span).group for span in batch]
+        assert all((found[0] is group) == (int(span.name) == 0) for span, group in zip(batch, found, strict=True))
+        assert canonical([encoder(span) for span in batch]) == stock_canonical(batch)
 
 
 def test_equal_resources_and_scopes_share_a_group() -> None:

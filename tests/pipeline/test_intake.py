@@ -173,6 +173,35 @@ def test_while_the_worker_is_in_a_call_its_stand_in_is_told() -> None:
     assert calls.offer(1) == ["stand-in"]
 
 
+def test_a_job_has_its_place_among_the_spans() -> None:
+    """It is done when all that was offered before is held, what comes after is not, and whoever waits is told."""
+    calls, held = Calls(), []
+    calls.offer(3)
+    calls.intake.book(Fate.UNSAMPLED)
+    calls.intake.do_next(lambda: held.append((calls.ledger.queued, calls.ledger.unsampled)))
+    calls.offer(2)
+    calls.intake.do_next(lambda: held.append((calls.ledger.queued, calls.ledger.unsampled)))
+    assert held == []
+    calls.told.clear()
+    calls.intake.settle_inbox()
+    assert held == [(3, 1), (5, 1)]
+    assert calls.told == ["waited", "worker"]  # the worker, who may wait for spans, has something to look at
+
+
+def test_a_job_while_the_worker_is_in_a_call_is_done_meanwhile() -> None:
+    """By its stand-in, also where the intake is closed by then."""
+    calls, done = Calls(), []
+    calls.intake.goes()
+    calls.told.clear()
+    calls.intake.do_next(lambda: done.append(1))
+    assert (calls.told, done) == (["stand-in"], [])
+    calls.intake.close()
+    assert done == [1]
+    calls.intake.do_next(lambda: done.append(2))
+    calls.intake.settle_inbox()
+    assert done == [1, 2]
+
+
 def test_who_comes_when_there_is_no_room_waits_until_there_is() -> None:
     """So the inbox is bounded where nobody else gets to it, and nobody but our threads moves what is held."""
     calls = Calls()

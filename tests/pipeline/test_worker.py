@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from otel_shed.native import Signal
 from otel_shed.outcome import DropReason, Outcome
 from otel_shed.pipeline.intake import NEVER, Intake
 from otel_shed.pipeline.ledger import Ledger
@@ -168,6 +169,27 @@ def test_a_flush_fails_when_a_span_before_it_was_lost(bench: Bench, outcome: Out
     flush = bench.worker.request_flush(10.0)
     bench.worker.turn()
     assert (flush.done.is_set(), flush.delivered) == (True, False)
+
+
+def test_a_flush_that_is_asked_for_as_the_worker_ends(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Just before it says that it has finished, or just after: whoever waits for it is told, and not left alone."""
+    flushes = []
+    finish = Signal.set
+
+    def asked_for(signal: Signal) -> None:
+        if signal is bench.worker.finished:
+            flushes.append(bench.worker.request_flush(10.0))
+            finish(signal)
+            flushes.append(bench.worker.request_flush(10.0))
+        else:
+            finish(signal)
+
+    monkeypatch.setattr(Signal, "set", asked_for)
+    bench.end(3)
+    bench.intake.close()
+    bench.worker.run()
+    assert [(flush.done.is_set(), flush.delivered) for flush in flushes] == [(True, True)] * 2
+    assert bench.sent == [3]
 
 
 def test_a_loss_fails_one_flush(bench: Bench) -> None:
