@@ -27,8 +27,9 @@ class Encoder(Protocol):
     def __call__(self, span: ReadableSpan, limit: int | None = None, /) -> SpanRecord: ...
 
 
-_KIND_VALUES: Final = {kind: kind.value for kind in SpanKind}
-_STATUS_VALUES: Final[dict[Any, int]] = {code: code.value for code in StatusCode}
+# By identity: members of an enum live for ever, and their hash is a call of Python.
+_KIND_VALUES: Final = {id(kind): kind.value for kind in SpanKind}
+_STATUS_VALUES: Final[dict[int, int]] = {id(code): code.value for code in StatusCode}
 _EXCEPTION: Final = EXCEPTION.encode()
 _UINT64: Final = (1 << 64) - 1
 _UINT128: Final = (1 << 128) - 1
@@ -53,9 +54,9 @@ def encode_public(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
             context.trace_flags,
             context.trace_state,
             parent.span_id if parent else None,
-            bool(parent and parent.is_remote),
+            parent.is_remote if parent else None,
             span.name,
-            _KIND_VALUES.get(span.kind),
+            _KIND_VALUES.get(id(span.kind)),
             span.start_time,
             span.end_time,
             attributes,
@@ -105,7 +106,7 @@ def wrap_span(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
         trace_id, span_id, flags = (context.trace_id, context.span_id, context.trace_flags) if context else (0, 0, 0)
         parent_id, is_remote = (parent.span_id, parent.is_remote) if parent else (0, False)
         start, end = span.start_time, span.end_time
-        code = _STATUS_VALUES.get(status.status_code, 0) if status else 0
+        code = _STATUS_VALUES.get(id(status.status_code), 0) if status else 0
         return SpanRecord(
             _number(trace_id, _UINT128),
             _number(span_id, _UINT64),
@@ -119,7 +120,7 @@ def wrap_span(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
             None,
             None,
             span if limit is None else truncated(span, limit),
-            _KIND_VALUES.get(span.kind, 0),
+            _KIND_VALUES.get(id(span.kind), 0),
             code == ERROR or _has_exception(span),
             _trace_state(context),
         )
@@ -156,4 +157,4 @@ def _trace_state(context: Any) -> Mapping[str, str] | None:
 
 
 def _status_code(status: Any) -> int:
-    return _STATUS_VALUES.get(getattr(status, "status_code", None), 0)
+    return _STATUS_VALUES.get(id(getattr(status, "status_code", None)), 0)

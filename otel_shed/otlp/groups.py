@@ -1,6 +1,6 @@
 """The resource and the scope of a span, encoded once: what spans that share them share in a request.
 
-Owns two bounded caches, filled by every thread that ends a span, without a lock: a lost race encodes once more. The
+Owns bounded caches, filled by every thread that ends a span, without a lock: a lost race encodes once more. The
 rule: an entry holds the objects whose ids are its key, so that no id can be used again while the entry lives.
 """
 
@@ -21,6 +21,8 @@ _write_resource_attributes = attribute_writer(b"\x0a")
 _write_scope_attributes = attribute_writer(b"\x1a")
 
 _by_identity: dict[tuple[int, int], tuple[object, object, ScopeGroup]] = {}
+# Of what is there, by the scope alone: a scope nearly always comes with the same resource.
+_latest: dict[int, tuple[object, object, ScopeGroup]] = {}
 # The same content in another order is the same resource or scope; the first one seen says the order.
 _by_content: dict[tuple[frozenset[bytes], bytes], bytes] = {}
 _by_bytes: dict[tuple[bytes, bytes], ScopeGroup] = {}
@@ -28,14 +30,18 @@ _by_bytes: dict[tuple[bytes, bytes], ScopeGroup] = {}
 
 def group_of(resource: Any, scope: Any) -> ScopeGroup:
     """The group of spans of this resource and this scope; either may be None."""
-    entry = _by_identity.get((id(resource), id(scope)))
-    if entry is not None:
+    entry = _latest.get(id(scope))
+    if entry is not None and entry[0] is resource:
         return entry[2]
-    group = interned(_resource_bytes(resource), _scope_bytes(scope))
-    if len(_by_identity) >= MAX_GROUPS:
-        _by_identity.clear()
-    _by_identity[id(resource), id(scope)] = (resource, scope, group)
-    return group
+    entry = _by_identity.get((id(resource), id(scope)))
+    if entry is None:
+        entry = resource, scope, interned(_resource_bytes(resource), _scope_bytes(scope))
+        if len(_by_identity) >= MAX_GROUPS:
+            _by_identity.clear()
+            _latest.clear()
+        _by_identity[id(resource), id(scope)] = entry
+    _latest[id(scope)] = entry
+    return entry[2]
 
 
 def interned(resource: bytes, scope: bytes) -> ScopeGroup:

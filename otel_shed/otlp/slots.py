@@ -42,7 +42,7 @@ def encode_slots(span: Any, limit: int | None = None) -> SpanRecord:
                 trace_flags,
                 trace_state._dict if type(trace_state) is TraceState else trace_state,
                 None if parent is None else parent[1],
-                False if parent is None else bool(parent[2]),
+                None if parent is None else parent[2],
                 span._name,
                 span._kind._value_,
                 span._start_time,

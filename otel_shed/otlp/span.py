@@ -27,21 +27,23 @@ MAX_NAMES: Final = 1024
 MAX_CACHED_NAME: Final = 64
 
 _REMOTE: Final = HAS_IS_REMOTE | IS_REMOTE
-_UINT64: Final = (1 << 64) - 1
 # An enum member is not cheap to look up in its class.
 _NORMAL: Final = Priority.NORMAL
 # The value of StatusCode.ERROR, and what OpenTelemetry calls the event of an exception.
 ERROR: Final = 2
 EXCEPTION: Final = "exception"
 
-_ids: Final = struct.Struct(">HQQHQ").pack
-_ids_and_parent: Final = struct.Struct(">HQQHQHQ").pack
+_ids: Final = struct.Struct(">H16sHQ").pack
+_ids_and_parent: Final = struct.Struct(">H16sHQHQ").pack
+_kind_times_and_flags: Final = struct.Struct("<BBBQBQHI").pack
 _times_and_flags: Final = struct.Struct("<BQBQHI").pack
 _time: Final = struct.Struct("<BQ").pack
-# By the values of SpanKind and of StatusCode. A status that is unset is written all the same, empty; none is not.
-_KINDS: Final = {kind: bytes((0x30, kind + 1)) for kind in range(5)}
+# By the values of SpanKind and of StatusCode. On the wire a kind is one more. A status that is unset is written all the
+# same, empty; none is not.
+_KINDS: Final = {kind: kind + 1 for kind in range(5)}
 _STATUSES: Final = {0: b"\x7a\x00", 1: b"\x7a\x02\x18\x01", 2: b"\x7a\x02\x18\x02"}
-_LINK_FLAGS: Final = {remote: b"\x35" + struct.pack("<I", flags) for remote, flags in ((False, 0x100), (True, 0x300))}
+_LOCAL_LINK: Final = struct.pack("<BI", 0x35, HAS_IS_REMOTE)
+_REMOTE_LINK: Final = struct.pack("<BI", 0x35, _REMOTE)
 _EVENT_HEADS: Final = heads_of(b"\x5a")
 _LINK_HEADS: Final = heads_of(b"\x6a")
 
@@ -49,8 +51,25 @@ _write_attributes: Final = attribute_writer(b"\x4a")
 _write_event_attributes: Final = attribute_writer(b"\x1a")
 _write_link_attributes: Final = attribute_writer(b"\x22")
 
-_names: Final[dict[str, tuple[bytes, str]]] = {}
-_event_names: Final[dict[str, tuple[bytes, str]]] = {}
+
+class _Names(dict[Any, tuple[bytes, str]]):
+    """By name: its field, and the name as it is on the wire, a str that can be encoded, whatever it was."""
+
+    __slots__ = ("_tag",)
+
+    def __init__(self, tag: bytes) -> None:
+        self._tag = tag
+
+    def __missing__(self, name: Any) -> tuple[bytes, str]:
+        data = text(name)
+        entry = (sized_if_any(self._tag, data), data.decode())
+        if type(name) is str and len(name) <= MAX_CACHED_NAME and len(self) < MAX_NAMES:
+            self[name] = entry
+        return entry
+
+
+_names: Final = _Names(b"\x2a")
+_event_names: Final = _Names(b"\x12")
 
 
 def build_record(
@@ -59,7 +78,7 @@ def build_record(
     trace_flags: int,
     trace_state: Mapping[str, str] | None,
     parent_id: int | None,
-    is_remote: bool,
+    is_remote: bool | None,
     name: Any,
     kind: Any,
     start: Any,
@@ -88,63 +107,41 @@ def build_record(
     if type(start) is not int or type(end) is not int:
         start, end = _nanoseconds(start), _nanoseconds(end)
     flags = _REMOTE if is_remote else HAS_IS_REMOTE
-    name_field, name = _names.get(name) or _learn_name(name, b"\x2a", _names)
+    name_field, name = _names[name]
     parts = [
-        _ids(0x0A10, trace_id >> 64, trace_id & _UINT64, 0x1208, span_id)
+        _ids(0x0A10, trace_id.to_bytes(16, "big"), 0x1208, span_id)
         if parent_id is None
-        else _ids_and_parent(0x0A10, trace_id >> 64, trace_id & _UINT64, 0x1208, span_id, 0x2208, parent_id),
+        else _ids_and_parent(0x0A10, trace_id.to_bytes(16, "big"), 0x1208, span_id, 0x2208, parent_id),
         name_field,
-        _KINDS.get(kind, b""),
-        _times_and_flags(0x39, start, 0x41, end, 0x0185, flags),
+        _times_and_flags(0x39, start, 0x41, end, 0x0185, flags)
+        if kind is None
+        else _kind_times_and_flags(0x30, _KINDS[kind], 0x39, start, 0x41, end, 0x0185, flags),
     ]
-    append = parts.append
     if trace_state:
-        append(sized_if_any(b"\x1a", utf8(",".join([f"{key}={value}" for key, value in trace_state.items()]))))
+        parts.append(sized_if_any(b"\x1a", utf8(",".join([f"{key}={value}" for key, value in trace_state.items()]))))
 
     if limit is not None:
         attributes, lost = shortened(attributes, limit)
         dropped_attributes += lost
     dropped_attributes += _write_attributes(attributes, parts)
     if dropped_attributes:
-        append(_count(b"\x50", dropped_attributes))
+        parts.append(_count(b"\x50", dropped_attributes))
 
     failed = status == ERROR
-    for event in events:
-        try:
-            event_name, timestamp, held, dropped = read_event(event)
-            event_field, event_name = _event_names.get(event_name) or _learn_name(event_name, b"\x12", _event_names)
-            if event_name == EXCEPTION:
-                failed = True  # also where the rest of it cannot be encoded
-            body = _event_body(event_field, timestamp, held, dropped, limit)
-        except Exception:
-            if not careful:
-                raise
-            dropped_events += 1
-        else:
-            length = len(body)
-            append(_EVENT_HEADS[length] if length < TABLE else b"\x5a" + varint(length))
-            append(body)
+    if events:
+        lost, raised = _write_events(events, read_event, careful, limit, parts)
+        dropped_events += lost
+        failed = failed or raised
     if dropped_events:
-        append(_count(b"\x60", dropped_events))
-
-    for link in links:
-        try:
-            body = _link_body(*read_link(link), limit)
-        except Exception:
-            if not careful:
-                raise
-            dropped_links += 1
-        else:
-            length = len(body)
-            append(_LINK_HEADS[length] if length < TABLE else b"\x6a" + varint(length))
-            append(body)
+        parts.append(_count(b"\x60", dropped_events))
+    if links:
+        dropped_links += _write_links(links, read_link, careful, limit, parts)
     if dropped_links:
-        append(_count(b"\x70", dropped_links))
-
+        parts.append(_count(b"\x70", dropped_links))
     if description:
-        append(_status_with_description(status, description))
+        parts.append(_status_with_description(status, description))
     elif status is not None:
-        append(_STATUSES.get(status, b"\x7a\x00"))
+        parts.append(_STATUSES[status])
 
     body = b"".join(parts)
     return SpanRecord(
@@ -168,32 +165,61 @@ def build_record(
 
 def name_on_wire(name: Any) -> str:
     """A span's name as a str that can be encoded, whatever it was."""
-    return (_names.get(name) or _learn_name(name, b"\x2a", _names))[1]
+    return _names[name][1]
 
 
-def _event_body(name_field: bytes, timestamp: Any, attributes: Attributes, dropped: int, limit: int | None) -> bytes:
-    if limit is not None:
-        attributes, lost = shortened(attributes, limit)
-        dropped += lost
-    parts = [_time(0x09, timestamp if type(timestamp) is int else _nanoseconds(timestamp)) + name_field]
-    dropped += _write_event_attributes(attributes, parts)
-    if dropped:
-        parts.append(_count(b"\x20", dropped))
-    return b"".join(parts)
+def _write_events(
+    events: Iterable[Any], read: EventReader, careful: bool, limit: int | None, parts: list[bytes]
+) -> tuple[int, bool]:
+    """Add the events' fields; how many of them could not be encoded, and whether one of them is an exception."""
+    lost, raised = 0, False
+    for event in events:
+        try:
+            name, timestamp, attributes, dropped = read(event)
+            name_field, name = _event_names[name]
+            if name == EXCEPTION:
+                raised = True  # also where the rest of it cannot be encoded
+            if type(timestamp) is not int:
+                timestamp = _nanoseconds(timestamp)
+            fields = [_time(0x09, timestamp), name_field]
+            if limit is not None:
+                attributes, uncut = shortened(attributes, limit)
+                dropped += uncut
+            dropped += _write_event_attributes(attributes, fields)
+            if dropped:
+                fields.append(_count(b"\x20", dropped))
+            body = b"".join(fields)
+            length = len(body)
+            parts.append((_EVENT_HEADS[length] if length < TABLE else b"\x5a" + varint(length)) + body)
+        except Exception:
+            if not careful:
+                raise
+            lost += 1
+    return lost, raised
 
 
-def _link_body(
-    trace_id: int, span_id: int, is_remote: Any, attributes: Attributes, dropped: int, limit: int | None
-) -> bytes:
-    if limit is not None:
-        attributes, lost = shortened(attributes, limit)
-        dropped += lost
-    parts = [b"\x0a\x10" + trace_id.to_bytes(16, "big") + b"\x12\x08" + span_id.to_bytes(8, "big")]
-    dropped += _write_link_attributes(attributes, parts)
-    if dropped:
-        parts.append(_count(b"\x28", dropped))
-    parts.append(_LINK_FLAGS[bool(is_remote)])
-    return b"".join(parts)
+def _write_links(links: Iterable[Any], read: LinkReader, careful: bool, limit: int | None, parts: list[bytes]) -> int:
+    """Add the links' fields; how many of them could not be encoded."""
+    lost = 0
+    for link in links:
+        try:
+            trace_id, span_id, is_remote, attributes, dropped = read(link)
+            fields = [_ids(0x0A10, trace_id.to_bytes(16, "big"), 0x1208, span_id)]
+            if limit is not None:
+                attributes, uncut = shortened(attributes, limit)
+                dropped += uncut
+            dropped += _write_link_attributes(attributes, fields)
+            if dropped:
+                fields.append(_count(b"\x28", dropped))
+            fields.append(_REMOTE_LINK if is_remote else _LOCAL_LINK)
+            body = b"".join(fields)
+            length = len(body)
+            parts.append((_LINK_HEADS[length] if length < TABLE else b"\x6a" + varint(length)) + body)
+        except Exception:
+            if not careful:
+                raise
+            lost += 1
+    return lost
 
 
 def _status_with_description(status: int | None, description: str) -> bytes:
@@ -210,12 +236,3 @@ def _nanoseconds(instant: Any) -> int:
     if instant is None:
         return 0
     return int(instant) if isinstance(instant, float) else operator.index(instant)
-
-
-def _learn_name(name: Any, tag: bytes, cache: dict[str, tuple[bytes, str]]) -> tuple[bytes, str]:
-    """The field of a name, and the name as it is on the wire: a str that can be encoded, whatever it was."""
-    data = text(name)
-    entry = (sized_if_any(tag, data), data.decode())
-    if type(name) is str and len(name) <= MAX_CACHED_NAME and len(cache) < MAX_NAMES:
-        cache[name] = entry
-    return entry

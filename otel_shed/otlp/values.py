@@ -23,10 +23,15 @@ MAX_ELEMENTS: Final = 1 << 18
 _LOWEST: Final = -(1 << 63)
 _HIGHEST: Final = (1 << 63) - 1
 _UINT64: Final = (1 << 64) - 1
-_SMALL_INTS: Final = tuple(b"\x18" + varint(value) for value in range(TABLE))
+# An int's field, if it has one byte; else its tag and lowest seven bits, the seven bits next to them, and the last.
+_ONE_BYTE: Final = tuple(bytes((0x18, bits)) for bits in range(0x80))
+_FIRST: Final = tuple(bytes((0x18, bits | 0x80)) for bits in range(0x80))
+_NEXT: Final = tuple(bytes((bits | 0x80,)) for bits in range(0x80))
+_LAST: Final = tuple(bytes((bits,)) for bits in range(0x80))
 _HEADS: Final = heads_of(b"\x0a")
 _STRING_HEADS: Final = tuple(string_head(b"\x0a", length) for length in range(TABLE))
-_double: Final = struct.Struct("<d").pack
+_ARRAY_HEADS: Final = heads_of(b"\x2a")
+_double: Final = struct.Struct("<Bd").pack
 
 
 class UnencodableError(Exception):
@@ -35,10 +40,10 @@ class UnencodableError(Exception):
 
 def int_value(value: int) -> bytes:
     """The body of an AnyValue for a signed number of 64 bits."""
-    if 0 <= value < TABLE:
-        return _SMALL_INTS[value]
     if 0 <= value < 0x4000:
-        return bytes((0x18, value & 0x7F | 0x80, value >> 7))
+        return _ONE_BYTE[value] if value < 0x80 else _FIRST[value & 0x7F] + _LAST[value >> 7]
+    if 0 < value < 0x200000:
+        return _FIRST[value & 0x7F] + _NEXT[value >> 7 & 0x7F] + _LAST[value >> 14]
     if not _LOWEST <= value <= _HIGHEST:
         raise UnencodableError
     return b"\x18" + varint(value & _UINT64)
@@ -49,7 +54,7 @@ SCALARS: Final[dict[type, Callable[[Any], bytes]]] = {
     str: lambda value: sized(b"\x0a", utf8(value)),
     bool: lambda value: b"\x10\x01" if value else b"\x10\x00",
     int: int_value,
-    float: lambda value: b"\x21" + _double(value),
+    float: lambda value: _double(0x21, value),
     bytes: lambda value: sized(b"\x3a", value),
     type(None): lambda value: b"",
 }
@@ -62,10 +67,10 @@ def any_value(value: Any, room: int = ROOM, left: list[int] | None = None, path:
     of what this value is inside of.
     """
     kind = type(value)
-    if kind in SCALARS:
-        return SCALARS[kind](value)
     if kind is tuple or kind is list:
         return _array(value, room - 2, left or [MAX_ELEMENTS], path)
+    if kind in SCALARS:
+        return SCALARS[kind](value)
     if kind is dict:
         return _map(value, room - 3, left or [MAX_ELEMENTS], path)
     if isinstance(value, str):
@@ -73,7 +78,7 @@ def any_value(value: Any, room: int = ROOM, left: list[int] | None = None, path:
     if isinstance(value, int):
         return int_value(int.__index__(value))
     if isinstance(value, float):
-        return b"\x21" + _double(value)
+        return _double(0x21, value)
     if isinstance(value, bytes):
         # A copy of exactly that type: a subclass might say what adding to it means.
         return sized(b"\x3a", bytes(memoryview(value)))
@@ -89,7 +94,6 @@ def _array(value: Sequence[Any], room: int, left: list[int], path: tuple[int, ..
         return b""
     if id(value) in path:
         raise UnencodableError
-    path = (*path, id(value))
     fields: list[bytes] = []
     for element in _taken(value, left):
         kind = type(element)
@@ -99,12 +103,20 @@ def _array(value: Sequence[Any], room: int, left: list[int], path: tuple[int, ..
             except UnicodeEncodeError:
                 data = utf8(element)
             length = len(data)
-            fields += (_STRING_HEADS[length] if length < TABLE else string_head(b"\x0a", length), data)
+            fields.append(_STRING_HEADS[length] if length < TABLE else string_head(b"\x0a", length))
         else:
-            data = SCALARS[kind](element) if kind in SCALARS else any_value(element, room, left, path)
+            if kind is int:
+                data = int_value(element)
+            elif kind in SCALARS:
+                data = SCALARS[kind](element)
+            else:
+                data = any_value(element, room, left, (*path, id(value)))
             length = len(data)
-            fields += (_HEADS[length] if length < TABLE else b"\x0a" + varint(length), data)
-    return sized(b"\x2a", b"".join(fields))
+            fields.append(_HEADS[length] if length < TABLE else b"\x0a" + varint(length))
+        fields.append(data)
+    body = b"".join(fields)
+    length = len(body)
+    return (_ARRAY_HEADS[length] if length < TABLE else b"\x2a" + varint(length)) + body
 
 
 def _map(value: Mapping[Any, Any], room: int, left: list[int], path: tuple[int, ...]) -> bytes:

@@ -26,6 +26,9 @@ def varint(number: int) -> bytes:
     return bytes(low) + varint(number >> 28)
 
 
+_LENGTHS: Final = tuple(varint(length) for length in range(TABLE))
+
+
 def varint_size(number: int) -> int:
     """How many bytes varint(number) has."""
     return (number.bit_length() + 6) // 7 or 1
@@ -33,12 +36,13 @@ def varint_size(number: int) -> int:
 
 def sized(tag: bytes, body: bytes) -> bytes:
     """A length-delimited field: a message, a string or bytes."""
-    return tag + varint(len(body)) + body
+    length = len(body)
+    return tag + (_LENGTHS[length] if length < TABLE else varint(length)) + body
 
 
 def sized_if_any(tag: bytes, body: bytes) -> bytes:
     """A string field of proto3, which leaves out an empty one."""
-    return tag + varint(len(body)) + body if body else b""
+    return sized(tag, body) if body else b""
 
 
 def heads_of(tag: bytes) -> tuple[bytes, ...]:
