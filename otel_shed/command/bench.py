@@ -24,7 +24,7 @@ from otel_shed.command.comparison import Figure, from_json, markdown
 from otel_shed.command.ratios_plot import ratios_plot
 from otel_shed.compiled import extension
 
-BENCHMARKS = ("encode", "on_end", "pipeline", "observer", "memory", "scale", "sampler")
+BENCHMARKS = ("encode", "place", "on_end", "pipeline", "observer", "memory", "scale", "sampler")
 TABLE, PLOT = "benchmarks.md", "benchmarks.svg"
 _SOURCE_TREE = Path(otel_shed.__file__).resolve().parent.parent
 

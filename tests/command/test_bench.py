@@ -219,7 +219,7 @@ def test_a_benchmark_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit) as ended:
         main(["bench", "faster"])
     assert ended.value.code == 2
-    assert "'faster' is none of encode, on_end" in capsys.readouterr().err
+    assert "'faster' is none of encode, place" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
