@@ -105,19 +105,21 @@ class _Passing:
         return _head(self._tag, self._field, size)
 
 
-class _Keys(dict[Any, _Key | _Passing]):
+class _Keys:
     """What is known of the first short keys; ``room``: how many more heads are kept."""
 
-    __slots__ = ("room", "tag")
+    __slots__ = ("known", "room", "tag")
 
     def __init__(self, tag: bytes) -> None:
         self.tag = tag
         self.room = MAX_HEADS
+        # A plain dict, which Python is quicker to look into than into one of a class of ours.
+        self.known: dict[str, _Key] = {}
 
-    def __missing__(self, key: Any) -> _Key | _Passing:
+    def learn(self, key: Any) -> _Key | _Passing:
         field = key_bytes(key)
-        if type(key) is str and len(key) <= MAX_KEY_LENGTH and len(self) < MAX_KEYS:
-            return self.setdefault(key, _Key(self, field))
+        if type(key) is str and len(key) <= MAX_KEY_LENGTH and len(self.known) < MAX_KEYS:
+            return self.known.setdefault(key, _Key(self, field))
         return _Passing(self.tag, field)
 
 
@@ -134,13 +136,17 @@ def _head(tag: bytes, field: bytes, size: int) -> bytes:
 def attribute_writer(tag: bytes) -> AttributeWriter:
     """A writer of ``repeated KeyValue`` under this tag, with caches of its own."""
     keys = _Keys(tag)
+    known_keys, learn = keys.known, keys.learn
 
     def write(attributes: Attributes, parts: list[bytes]) -> int:
         dropped = 0
         for key, value in attributes.items():
             # An attribute is added in one step, so that nothing that a signal handler raises comes in the middle of it.
             try:
-                known = keys[key]
+                try:
+                    known: _Key | _Passing = known_keys[key]
+                except KeyError:
+                    known = learn(key)
                 kind = type(value)
                 if kind is str:
                     chunks = known.chunks

@@ -310,13 +310,13 @@ def test_the_caches_are_bounded() -> None:
     for number in range(attributes.MAX_KEYS * 2):
         given = {f"key {number}": f"value {number}", "one": number, "x" * 65: 1, "long": "x" * 65, "few": number % 9}
         assert write(given, []) == 0
-    keys = inspect.getclosurevars(write).nonlocals["keys"]
+    keys = inspect.getclosurevars(write).nonlocals["known_keys"]
     assert (len(keys), "x" * 65 in keys) == (attributes.MAX_KEYS, False)
     assert (keys["one"].chunks, keys["long"].chunks, len(keys["few"].chunks)) == (None, None, 9)
     write = attribute_writer(b"\x4a")
     for number in range(attributes.MAX_VALUES * 2):
         assert write({"one": number, "long": "x" * 65}, []) == 0
-    keys = inspect.getclosurevars(write).nonlocals["keys"]
+    keys = inspect.getclosurevars(write).nonlocals["known_keys"]
     assert (len(keys["one"].chunks), keys["long"].chunks) == (attributes.MAX_VALUES, {})
     for number in range(attributes.MAX_HEADS * 2):
         assert write({f"key {number % 20}": b"x" * (number // 20), "huge": b"x" * 2000}, []) == 0
