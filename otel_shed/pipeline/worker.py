@@ -17,6 +17,7 @@ from threading import TIMEOUT_MAX
 from otel_shed.log_limit import LogLimit
 from otel_shed.native import Lock, Signal, allocate_lock, thread_id
 from otel_shed.outcome import DropReason, Outcome
+from otel_shed.pipeline.batch_size import BatchSize
 from otel_shed.pipeline.flush import Flush
 from otel_shed.pipeline.intake import Intake
 from otel_shed.pipeline.ledger import Ledger
@@ -74,7 +75,7 @@ class Worker:
         self._intake = intake
         self._ledger = ledger
         self._sender = sender
-        self._batch_size = batch_size
+        self._batch_size = BatchSize(batch_size)
         self._batch_bytes = batch_bytes
         self._linger = linger
         self._interval = interval
@@ -205,19 +206,19 @@ class Worker:
                 self._due = None
             elif self._due is None:
                 self._due = now + self._linger
-            urgent = self._intake.closed or bool(self._flushes)
-            full = ready >= self._batch_size or store.ready_bytes >= self._batch_bytes
+            urgent, size = self._intake.closed or bool(self._flushes), self._batch_size.spans
+            full = ready >= size or store.ready_bytes >= self._batch_bytes
             if ready and (urgent or full or (self._due is not None and now >= self._due)):
                 self._intake.goes()
                 self._due = None
                 at_once = self._sender.at_once
-                return self._intake.take(self._batch_size * at_once, self._batch_bytes * at_once), None
+                return self._intake.take(size * at_once, self._batch_bytes * at_once), None
             pause = _sooner(pause, None if self._due is None else self._due - now)
-            gather = 1 if self._due is None else self._batch_size - ready
+            gather = 1 if self._due is None else size - ready
             if has_come and store.holds_undecided:
                 pause, gather = _sooner(pause, SWEEP_SECONDS), self._intake.few
             self._intake.waits(
-                for_spans=1 if self._due is None else self._batch_size,
+                for_spans=1 if self._due is None else size,
                 for_bytes=self._batch_bytes,
                 until=math.inf if pause is None else now + pause,
                 gather=gather,
@@ -274,6 +275,7 @@ class Worker:
     def _settle(self, spans: int, length: int, outcome: Outcome) -> None:
         self._intake.release(spans, length)
         self._ledger.settle(spans, outcome)
+        self._batch_size.sent(spans, outcome)
         self.last_turn = self._clock()
         self.last_outcome = outcome
         lost = spans - outcome.accepted - outcome.rejected

@@ -192,6 +192,23 @@ def test_a_flush_that_is_asked_for_as_the_worker_ends(bench: Bench, monkeypatch:
     assert bench.sent == [3]
 
 
+def test_after_a_batch_that_took_too_long_come_smaller_ones(bench: Bench) -> None:
+    """And they go as soon as they are full."""
+    late = Outcome(0, reason=DropReason.EXPORT_TIMEOUT, duration=30.0)
+    bench.sender.script = [late, Outcome(2, duration=20.0), Outcome(2, duration=0.1)]
+    bench.end(4)
+    bench.worker.turn()
+    bench.end(2)
+    bench.worker.turn()
+    assert bench.sent == [4, 2]
+    bench.end(5)
+    bench.worker.turn()
+    assert bench.sent == [4, 2, 2]
+    bench.end(1)
+    bench.worker.turn()
+    assert bench.sent == [4, 2, 2, 4]
+
+
 def test_a_loss_fails_one_flush(bench: Bench) -> None:
     """A loss before the call is told by the next flush, and by that one only."""
     bench.sender.script = [Outcome(accepted=0, reason=DropReason.RETRY_EXHAUSTED)]
