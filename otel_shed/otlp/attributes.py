@@ -20,7 +20,7 @@ ATTEMPTS: Final = 4
 
 # What a writer's caches may hold: keys, characters of a key, values of each key, bytes of a value, heads of all keys.
 MAX_KEYS: Final = 512
-MAX_KEY_LENGTH: Final = 64
+MAX_KEY_LENGTH: Final = 128
 MAX_VALUES: Final = 16
 MAX_VALUE_LENGTH: Final = 64
 MAX_HEADS: Final = 8192

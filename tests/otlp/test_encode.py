@@ -308,10 +308,10 @@ def test_the_caches_are_bounded() -> None:
     """However many keys, values and names a program has, the caches hold few of them, and none that is long."""
     write = attribute_writer(b"\x4a")
     for number in range(attributes.MAX_KEYS * 2):
-        given = {f"key {number}": f"value {number}", "one": number, "x" * 65: 1, "long": "x" * 65, "few": number % 9}
+        given = {f"key {number}": f"value {number}", "one": number, "x" * 129: 1, "long": "x" * 65, "few": number % 9}
         assert write(given, []) == 0
     keys = inspect.getclosurevars(write).nonlocals["known_keys"]
-    assert (len(keys), "x" * 65 in keys) == (attributes.MAX_KEYS, False)
+    assert (len(keys), "x" * 129 in keys) == (attributes.MAX_KEYS, False)
     assert (keys["one"].chunks, keys["long"].chunks, len(keys["few"].chunks)) == (None, None, 9)
     write = attribute_writer(b"\x4a")
     for number in range(attributes.MAX_VALUES * 2):
