@@ -38,8 +38,10 @@ INBOX_SHARE = 1 / 8
 
 # A thread that never waits keeps the interpreter for 5 ms at a time (sys.getswitchinterval), twice for each request, in
 # which it may end more spans than fit into one. So when as much of the queue waits to go out, who ends spans lets
-# others have the interpreter, once in some sixty spans: then there is room for what would be lost.
+# others have the interpreter, once in some sixty spans: then there is room for what would be lost. A call that lasts
+# longer than so many seconds waits for the collector, and it would be no help.
 GIVES_WAY_AT = 1 / 4
+LONG_CALL = 0.05
 
 
 class StandIn(Protocol):
@@ -93,7 +95,7 @@ class Intake:
         self._large_bytes = self.admitted = 0
         self.look_at = self._looks_from = 1
         self.wake_at, self.wake_at_bytes, self.looks_at = 1, NEVER, math.inf
-        self._is_worker_away = False
+        self._is_worker_away, self._brief_until = False, -math.inf
 
     # -- application threads -------------------------------------------------------------------------------------
 
@@ -141,7 +143,9 @@ class Intake:
                 raise
         if len(self.inbox) > self._room:
             self.settle_inbox()
-        elif self.store.is_streaming and self.store.ready_spans > self._comfortable:
+        elif (
+            self.store.is_streaming and self.store.ready_spans > self._comfortable and self._clock() < self._brief_until
+        ):
             give_way()
 
     def _call_worker(self) -> None:
@@ -233,7 +237,7 @@ class Intake:
         """In the ledger: the worker is about to be in a call. Nobody needs to wake it: it looks before it waits."""
         self.wake_at = self.wake_at_bytes = NEVER
         self.looks_at = -math.inf
-        self._is_worker_away = True
+        self._is_worker_away, self._brief_until = True, self._clock() + LONG_CALL
         self.look_at = self._looks_from = self.few
 
     def waits(self, *, for_spans: int, for_bytes: int, until: float, gather: int) -> None:

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from otel_shed.outcome import DropReason, Outcome
-from otel_shed.pipeline.intake import NEVER, Intake
+from otel_shed.pipeline.intake import LONG_CALL, NEVER, Intake
 from otel_shed.pipeline.ledger import Fate, Ledger
 from otel_shed.record import Priority, SpanRecord
+from otel_shed.testing.clock import FakeClock
 from tests.pipeline.stores import batches, streaming
 
 
@@ -116,11 +117,12 @@ class Calls:
     def __init__(self, *, capacity: int = 40) -> None:
         self.told: list[str] = []
         self.ledger = Ledger()
+        self.clock = FakeClock()
         self.intake = Intake(
             ledger=self.ledger,
             store=streaming(capacity=capacity),
             max_bytes=1 << 25,
-            clock=lambda: 0.0,
+            clock=self.clock,
             wake=lambda: self.told.append("worker"),
             stand_in=self,
         )
@@ -428,4 +430,21 @@ def test_who_fills_the_queue_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     calls.intake.settle_inbox()
     calls.intake.store.is_streaming = False
     assert calls.offer(10) == ["stand-in"]
+    assert ways == [1]
+
+
+def test_who_fills_the_queue_does_not_wait_for_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the worker is in a call that lasts, to give way would make no room."""
+    ways: list[int] = []
+    monkeypatch.setattr("otel_shed.pipeline.intake.give_way", lambda: ways.append(1))
+    calls = Calls(capacity=80)
+    calls.intake.goes()
+    calls.offer(30)
+    calls.intake.settle_inbox()
+    calls.clock.advance(1.5 * LONG_CALL)
+    calls.offer(30)
+    assert ways == []
+    calls.intake.settle_inbox()
+    calls.intake.goes()
+    calls.offer(30)
     assert ways == [1]
