@@ -79,7 +79,7 @@ class Intake:
         self._stand_in = stand_in
         self.closed = False
         self._room = max(1, min(INBOX_ROOM, self.store.capacity))
-        self._comfortable = int(GIVES_WAY_AT * self.store.capacity)
+        self._roomy = int(GIVES_WAY_AT * self.store.capacity)
         self._most_gathered = max(1, self._room // 2)
         self.few = max(1, min(FEW, self._room // 8))
         self._most_bytes = int(INBOX_SHARE * max_bytes)
@@ -143,9 +143,7 @@ class Intake:
                 raise
         if len(self.inbox) > self._room:
             self.settle_inbox()
-        elif (
-            self.store.is_streaming and self.store.ready_spans > self._comfortable and self._clock() < self._brief_until
-        ):
+        elif self.store.is_streaming and self.store.ready_spans > self._roomy and self._clock() < self._brief_until:
             give_way()
 
     def _call_worker(self) -> None:
