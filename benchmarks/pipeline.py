@@ -3,10 +3,10 @@
     python -m benchmarks.pipeline [--rounds N] [--spans 4096] [--burst 40000]
 
 Spans of five attributes are made as fast as possible and exported to a receiver in another process, over gRPC and HTTP,
-with and without compression. First with a queue that holds them all, so that nothing is lost, in turns of eight batches:
-CPU is that of the whole process until all is delivered; extra CPU a delivered span is what is more than in the same
-round without a processor, divided by the spans that the receiver counted. Then bursts with the queue as it is by default:
-how many of them are delivered, and how many a second the program makes.
+with and without compression. First with a queue that holds them all, so that nothing is lost, in turns of eight
+batches: CPU is that of the whole process until all is delivered; extra CPU a delivered span is what is more than in the
+same round without a processor, divided by the spans that the receiver counted. Then bursts with the queue as it is by
+default: how many of them are delivered, and how many a second the program makes.
 """
 
 from __future__ import annotations
