@@ -150,29 +150,30 @@ class Signal:
     """Set once, waited for by any number of threads; under gevent waiting lets other greenlets run."""
 
     def __init__(self) -> None:
+        self._is_set = False
         self._lock = allocate_lock()
         self._lock.acquire()
 
     def set(self) -> None:
         """Wake every waiter; may be called more than once, and from a signal handler."""
+        self._is_set = True
         try:
             self._lock.release()
         except RuntimeError:
             pass
 
     def is_set(self) -> bool:
-        return not self._lock.locked()
+        return self._is_set
 
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; whether it was set."""
-        if timeout <= 0:
-            return self.is_set()
+        if timeout <= 0 or self._is_set:
+            return self._is_set
         if patched_by_gevent():
             deadline = time.monotonic() + timeout
             while not self.is_set() and (left := deadline - time.monotonic()) > 0:
                 time.sleep(min(left, _POLL_SECONDS))
             return self.is_set()
         if self._lock.acquire(timeout=min(timeout, threading.TIMEOUT_MAX)):
-            self._lock.release()
-            return True
-        return False
+            self.set()  # the next one who waits; not by a bare release, which a signal handler may have done by now
+        return self._is_set

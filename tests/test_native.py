@@ -29,6 +29,17 @@ def test_a_signal_wakes_every_waiter_and_stays_set() -> None:
     assert signal.wait(0)
 
 
+def test_a_waiter_that_is_interrupted_unsets_nothing() -> None:
+    """An exception of a signal handler comes between any two steps: the lock stays with who was about to pass it on."""
+    signal = Signal()
+    signal.set()
+    signal._lock.acquire()
+    assert signal.is_set()
+    assert signal.wait(10.0)
+    signal.set()
+    assert signal.wait(10.0)
+
+
 def test_a_wait_without_time_only_looks() -> None:
     """A limit of zero or less does not wait."""
     signal = Signal()

@@ -5,7 +5,14 @@
 #include <patchlevel.h>
 #if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030E0000
 #define PLACES_ARE_KNOWN 1
-#define Py_BUILD_CORE 1 /* the headers of the interpreter's own parts ask for it */
+#ifdef __has_include
+#if !__has_include(<internal/pycore_dict.h>) /* some distributions leave them out */
+#undef PLACES_ARE_KNOWN
+#endif
+#endif
+#endif
+#ifdef PLACES_ARE_KNOWN
+#define Py_BUILD_CORE_MODULE 1 /* the headers of the interpreter's own parts ask for it */
 #endif
 #include <Python.h>
 #ifdef PLACES_ARE_KNOWN
@@ -88,15 +95,16 @@ int layout_learn(Layout *layout, PyObject *sample, PyObject *const *names, int c
         }
         layout->places[name] = (unsigned char)place;
     }
-    layout->is_known = 1;
+    layout->version = Py_TYPE(sample)->tp_version_tag; /* the type has one, since attributes have been looked up */
     return 0;
 }
 
 /* Whether all the attributes were at their places. */
 static inline int read_by_place(const Layout *layout, PyObject *object, PyObject **read)
 {
-    PyObject **values = layout->is_known ? values_of(object) : NULL;
-    if (values == NULL) {
+    PyObject **values;
+    if (layout->version == 0 || Py_TYPE(object)->tp_version_tag != layout->version ||
+        (values = values_of(object)) == NULL) {
         return 0;
     }
     for (int name = 0; name < layout->count; name++) {

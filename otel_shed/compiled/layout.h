@@ -4,7 +4,8 @@
  * 3.11 all instances of a class keep them in one order, that of the keys that the class has and adds to, and for as long
  * as nobody has asked an instance for its dict they are in an array; the interpreter reads them there by place too, once
  * a line of a program has been run a few times. Places are learned of an instance, by what its attributes are. The rule:
- * of an instance that has no such array, or has nothing at one of the places, attributes are looked up by name.
+ * of an instance that has no such array, or has nothing at one of the places, or whose class has been changed since,
+ * attributes are looked up by name.
  */
 #ifndef OTEL_SHED_LAYOUT_H
 #define OTEL_SHED_LAYOUT_H
@@ -17,7 +18,7 @@
 typedef struct {
     PyObject *const *names;
     int count;
-    int is_known; /* 0 where it cannot be told at which places they are */
+    unsigned int version; /* of the type, which changes with it; 0 where it cannot be told at which places they are */
     unsigned char places[MOST_ATTRIBUTES];
 } Layout;
 

@@ -1,8 +1,7 @@
 """What became of local traces that are no longer held, remembered for as long as a late span is likely.
 
 Owned by the Traces, called in the ledger. Two generations of a dict, so that forgetting costs nothing: what is asked
-for is remembered anew, what is not goes with its generation. What only went out as it came is put aside, a batch at a
-time, until somebody asks: nearly all of it is forgotten before. The rule: what is remembered is bounded, in time and in
+for is remembered anew, what is not goes with its generation. The rule: what is remembered is bounded, in time and in
 number, and while all of it went out as it came, nobody needs to ask.
 """
 
@@ -30,34 +29,38 @@ class Decided:
 
     def restart(self) -> None:
         """Forget everything."""
-        self._young, self._old = _Generation(), _Generation()
+        self._young: dict[int, Decision] = {}
+        self._old: dict[int, Decision] = {}
         self._turned_at = -math.inf
+        self._young_binds = self._old_binds = False
 
     @property
     def binds(self) -> bool:
         """Whether there may be a late span for which the decision makes a difference."""
-        return self._young.binds or self._old.binds
+        return self._young_binds or self._old_binds
 
     def get(self, trace_id: int) -> Decision | None:
         """The decision on a trace; None if it is not known."""
-        decision = self._young.known().get(trace_id)
-        if decision is None and (decision := self._old.known().get(trace_id)) is not None:
+        decision = self._young.get(trace_id)
+        if decision is None and (decision := self._old.get(trace_id)) is not None:
             self.remember(trace_id, decision)
         return decision
 
     def remember(self, trace_id: int, decision: Decision) -> None:
         """From now on this is what became of the trace."""
-        self._make_room()
-        self._young.known()[trace_id] = decision
+        if len(self._young) >= self._most:
+            self._turn()
+        self._young[trace_id] = decision
         if decision is not SENT:
-            self._young.binds = True
+            self._young_binds = True
 
     def sent(self, trace_ids: Iterable[int]) -> None:
         """Something of these traces has been sent; those on which there is no decision go on as they come."""
         if self.binds:
             trace_ids = [trace_id for trace_id in trace_ids if self.get(trace_id) is None]
-        self._make_room()
-        self._young.put_aside(dict.fromkeys(trace_ids, SENT))
+        if len(self._young) >= self._most:
+            self._turn()
+        self._young.update(dict.fromkeys(trace_ids, SENT))
 
     def look(self, now: float) -> None:
         """Forget what is old."""
@@ -65,39 +68,6 @@ class Decided:
             self._turned_at = now
             self._turn()
 
-    def _make_room(self) -> None:
-        if self._young.count >= self._most:
-            self._turn()
-
     def _turn(self) -> None:
-        self._old, self._young = self._young, _Generation()
-
-
-class _Generation:
-    """What was remembered in a lifetime. binds: whether there is more than SENT; count: at least what there is."""
-
-    __slots__ = ("_aside", "_aside_count", "_known", "binds")
-
-    def __init__(self) -> None:
-        self.binds = False
-        self._known: dict[int, Decision] = {}
-        self._aside: list[dict[int, Decision]] = []
-        self._aside_count = 0
-
-    @property
-    def count(self) -> int:
-        return len(self._known) + self._aside_count
-
-    def put_aside(self, sent: dict[int, Decision]) -> None:
-        """A batch of them that nobody has asked for yet."""
-        self._aside.append(sent)
-        self._aside_count += len(sent)
-
-    def known(self) -> dict[int, Decision]:
-        """All of it, to read and to change."""
-        if self._aside:
-            for sent in self._aside:
-                self._known.update(sent)
-            self._aside.clear()
-            self._aside_count = 0
-        return self._known
+        self._old, self._young = self._young, {}
+        self._old_binds, self._young_binds = self._young_binds, False

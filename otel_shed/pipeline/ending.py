@@ -80,7 +80,7 @@ class Ending:
 
     def _drain(self, deadline: float) -> None:
         if not self._ensure_worker():
-            self._worker.turn()
+            self._worker.turn_here(deadline - self._clock())
             return
         self._worker.wake()
         began = self._clock()

@@ -52,7 +52,7 @@ class StandIn(Protocol):
 
 
 class Intake:
-    """The inbox before a store. few: so many spans that are worth a wake-up where they are decided on."""
+    """The inbox before a store. few: so many spans that are worth a wake-up while the worker is away, or decides."""
 
     def __init__(
         self,
@@ -187,7 +187,7 @@ class Intake:
         """One round of it, in the ledger; whether the worker wants to be woken."""
         inbox, job = self.inbox, None
         self._large_bytes = 0
-        # What comes between these two is behind what they move; who is interrupted between them has moved nothing.
+        # What comes between these two is behind what they move.
         entries = inbox[:]
         if list(map(type, entries)).count(SpanRecord) == len(entries):
             del inbox[: len(entries)]

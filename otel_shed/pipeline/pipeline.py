@@ -30,6 +30,9 @@ from otel_shed.record import Priority, SpanRecord
 
 _logger = logging.getLogger("otel_shed")
 
+# Who waits for a flush looks so often whether there is still a thread that sees to it, or one can be started by now.
+_LOOK_SECONDS = 0.1
+
 
 class Pipeline:
     """From a span that has ended to its outcome."""
@@ -192,10 +195,13 @@ class Pipeline:
         if self.intake.closed:
             self.intake.settle_inbox()
             return self._ending.wait(timeout) and not self._worker.lost_since_told()
-        flush = self._worker.request_flush(timeout)
-        if not self._ensure_worker():
-            self._worker.turn()
-        return flush.done.wait(timeout) and flush.delivered
+        flush, left = self._worker.request_flush(timeout), timeout
+        while not flush.done.is_set() and left > 0:
+            if not self._ensure_worker():
+                self._worker.turn_here(left)
+            flush.done.wait(min(left, _LOOK_SECONDS))
+            left -= _LOOK_SECONDS
+        return flush.done.is_set() and flush.delivered
 
     def shutdown(self, timeout: float) -> None:
         """Deliver what is held, give up after the grace without progress or at ``timeout`` seconds, close."""

@@ -1,9 +1,9 @@
 """The one thread that takes, batches and sends.
 
 ``wake``, ``request_flush`` and ``lost_since_told`` are called by other threads, which may read ``last_turn``,
-``last_outcome`` and whether it is at work; all else by the worker thread alone (or, where no thread can be started any
-more, by the one that shuts down). The rule: export calls are made one at a time, in the order in which spans ended, and
-no wait is longer than the next thing that is due.
+``last_outcome`` and whether it is at work; all else by the worker thread alone (or, where no thread can be started, by
+those that flush and shut down, one at a time). The rule: export calls are made one at a time, in the order in which
+spans ended, and no wait is longer than the next thing that is due.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ _LOSS_IN_WORDS = {
     DropReason.TOO_LARGE: "they are too large for one request",
 }
 
-
 # Lost by the thread that ended them; all other losses come to light in the order in which spans are exported.
 _LOST_AT_END = (DropReason.TOO_LARGE, DropReason.ENCODE_FAILED, DropReason.ALREADY_SHUTDOWN)
 
@@ -76,9 +75,7 @@ class Worker:
         self._ledger = ledger
         self._sender = sender
         self._batch_size = BatchSize(batch_size)
-        self._batch_bytes = batch_bytes
-        self._linger = linger
-        self._interval = interval
+        self._batch_bytes, self._linger, self._interval = batch_bytes, linger, interval
         self._clock = clock
         self._look = look
         self._log = LogLimit(_logger, clock=clock)
@@ -116,11 +113,11 @@ class Worker:
 
     def _begin(self, flush: Flush) -> None:
         """In the ledger, when all that was offered before is held."""
+        flush.lost_at_end, _ = self._losses()
         if self.finished.is_set():  # there is nobody any more who would come to it
-            flush.delivered = not self.lost_since_told()
+            flush.delivered = not self.lost_since_told(flush)
             flush.done.set()
             return
-        flush.lost_at_end, _ = self._losses()
         flush.target = self._intake.mark()
         self._flushes.append(flush)
 
@@ -147,13 +144,19 @@ class Worker:
 
     def run(self) -> None:
         """Turn until the intake is closed and empty; at once where another thread is at it."""
+        self._alone(self._run, 0.0)
+
+    def turn_here(self, timeout: float) -> None:
+        """Turn once on the caller's thread, where none can be started; waits so long for another that does."""
+        self._alone(self.turn, max(0.0, min(timeout, TIMEOUT_MAX)))
+
+    def _alone(self, work: Callable[[], object], timeout: float) -> None:
         at_work = self._at_work
-        if not at_work.acquire(False):
-            return
-        try:
-            self._run()
-        finally:
-            at_work.release()
+        if at_work.acquire(timeout=timeout):
+            try:
+                work()
+            finally:
+                at_work.release()
 
     @property
     def is_at_work(self) -> bool:
@@ -196,7 +199,7 @@ class Worker:
             return passed
 
     def _next(self, has_come: bool) -> tuple[Batch, float | None]:
-        """The batch that is due, or none and how long to wait for one; ``has_come``: whether anything just did."""
+        """The batch that is due, or none and how long to wait for one; ``has_come``: whether anything was swept."""
         now = self._clock()
         store = self._intake.store
         with self._ledger.lock:

@@ -19,7 +19,7 @@ def test_a_decision_is_remembered_for_a_lifetime_and_less_than_two() -> None:
                 decided.remember(1, SHED)
             elif now == made_at + 1:
                 decided.remember(2, SHED)
-            known = decided._young.known().get(1) or decided._old.known().get(1)
+            known = decided._young.get(1) or decided._old.get(1)
             assert (known is SHED) >= (made_at <= now < made_at + 30)
             assert (known is None) >= (now >= made_at + 60)
 

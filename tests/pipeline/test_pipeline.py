@@ -12,6 +12,7 @@ import pytest
 from otel_shed.native import WorkerThread, start_thread
 from otel_shed.outcome import DropReason, Outcome
 from otel_shed.pipeline import lifecycle
+from otel_shed.pipeline.flush import Flush
 from otel_shed.pipeline.pipeline import Pipeline
 from otel_shed.record import Priority, SpanRecord
 from otel_shed.stats import read_stats
@@ -281,6 +282,43 @@ def test_without_a_thread_shutdown_delivers_by_itself(monkeypatch: pytest.Monkey
     pipeline.shutdown(10.0)
     assert read_stats([pipeline]).exported == 1
     assert sender.calls == ["hurry", "shutdown"]
+
+
+def test_without_a_thread_flushes_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks while another caller's export is under way waits for what becomes of it, and is told of the loss."""
+
+    def no_thread(**_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("otel_shed.pipeline.pipeline.start_thread", no_thread)
+    monkeypatch.setattr("otel_shed.pipeline.sweeper.start_thread", no_thread)
+    stall, asked, delivered = Stall(), threading.Event(), []
+
+    def lose(records: Sequence[SpanRecord]) -> Outcome:
+        stall(records)
+        return Outcome(accepted=0, reason=DropReason.RETRY_EXHAUSTED)
+
+    pipeline = make_pipeline(ScriptedSender([lose]))
+    pipeline.admit(ended_span())
+    request = pipeline._worker.request_flush
+
+    def requested(timeout: float) -> Flush:
+        flush = request(timeout)
+        if stall.began.is_set():
+            asked.set()
+        return flush
+
+    monkeypatch.setattr(pipeline._worker, "request_flush", requested)
+    callers = [threading.Thread(target=lambda: delivered.append(pipeline.flush(10.0))) for _ in range(2)]
+    callers[0].start()
+    assert stall.began.wait(10)
+    callers[1].start()
+    assert asked.wait(10)
+    stall.go_on.set()
+    for caller in callers:
+        caller.join(20)
+    assert delivered == [False, False]
+    assert read_stats([pipeline]).unaccounted == 0
 
 
 def test_a_child_begins_anew() -> None:

@@ -192,6 +192,19 @@ def test_a_flush_that_is_asked_for_as_the_worker_ends(bench: Bench, monkeypatch:
     assert bench.sent == [3]
 
 
+def test_flushes_after_the_end_are_told_of_a_loss(bench: Bench) -> None:
+    """Each that was asked for before anybody had been told; a later one is not."""
+    bench.sender.script = [Outcome(accepted=0, reason=DropReason.RETRY_EXHAUSTED)]
+    bench.end(4)
+    bench.intake.close()
+    bench.worker.run()
+    flushes = [bench.worker.request_flush(10.0) for _ in range(2)]
+    bench.intake.sweep()
+    flushes.append(bench.worker.request_flush(10.0))
+    bench.intake.sweep()
+    assert [(flush.done.is_set(), flush.delivered) for flush in flushes] == [(True, False), (True, False), (True, True)]
+
+
 def test_after_a_batch_that_took_too_long_come_smaller_ones(bench: Bench) -> None:
     """And they go as soon as they are full."""
     late = Outcome(0, reason=DropReason.EXPORT_TIMEOUT, duration=30.0)
