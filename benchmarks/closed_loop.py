@@ -1,7 +1,7 @@
 """The closed loop in simulation: what a collector takes, what is offered, what is accepted; tables, and curves as PNG.
 
 The budget, the signals, the phases, the thresholds and the sampler are the real ones; the programs, their pipelines and
-the collector are models, in a time of their own (tests/control/simulation.py, collectors.py). The curves need
+the collector are models, in a time of their own (tests/control/client.py, collectors.py). The curves need
 matplotlib (the dependency group ``bench``); without it there are the tables.
 
     python -m benchmarks.closed_loop [--capacity 500] [--out closed_loop.png] [--clients 1,10,100,1000,10000]
@@ -22,8 +22,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tests.control.client import Client, Second
 from tests.control.collectors import Blocking, Throttling
-from tests.control.simulation import Client, Second, fairness, run
+from tests.control.simulation import fairness, run
 
 BEFORE, STORM, CALM = 10, 90, 40  # seconds: half of the capacity, the load, two fifths of it
 STEP = 0.05

@@ -7,8 +7,9 @@ import random
 import pytest
 
 from otel_shed.control.phase import Phase
+from tests.control.client import Client, Load, Second
 from tests.control.collectors import Blocking, Collector, Throttling
-from tests.control.simulation import Client, Load, Second, fairness, run
+from tests.control.simulation import fairness, run
 
 CAPACITY = 500.0
 SEEDS = (1, 2, 3)
