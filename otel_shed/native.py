@@ -99,13 +99,13 @@ def start_thread(*, name: str, target: Callable[[], None]) -> WorkerThread:
 
 
 # The least that lets a thread on another processor wake up; a sleep of 0 is over before.
-_MOMENT_SECONDS = 5e-5
+MOMENT_SECONDS = 5e-5
 
 
-def give_way() -> None:
-    """Let another thread have the interpreter for a moment, if one waits for it."""
+def give_way(seconds: float = MOMENT_SECONDS) -> None:
+    """Let another thread have the interpreter for a while, if one waits for it."""
     sleep = _original("time", "sleep") if patched_by_gevent() else time.sleep
-    sleep(_MOMENT_SECONDS)
+    sleep(seconds)
 
 
 # Only under gevent, whose hub a native wait would stop.

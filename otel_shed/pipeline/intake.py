@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from otel_shed.native import give_way
+from otel_shed.native import MOMENT_SECONDS, give_way
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import Fate, Ledger
 from otel_shed.pipeline.store import Batch, Shed, Store
@@ -38,8 +38,9 @@ INBOX_SHARE = 1 / 8
 
 # A thread that never waits keeps the interpreter for 5 ms at a time (sys.getswitchinterval), twice for each request, in
 # which it may end more spans than fit into one. So when as much of the queue waits to go out, who ends spans lets
-# others have the interpreter, once in some sixty spans: then there is room for what would be lost. A call that lasts
-# longer than so many seconds waits for the collector, and it would be no help.
+# others have the interpreter, once in a hundred spans or so, and the longer the fuller it is, up to some milliseconds:
+# then there is room for what would be lost. A call that lasts longer than so many seconds waits for the collector, and
+# it would be no help.
 GIVES_WAY_AT = 1 / 4
 LONG_CALL = 0.05
 
@@ -81,7 +82,8 @@ class Intake:
         self._room = max(1, min(INBOX_ROOM, self.store.capacity))
         self._roomy = int(GIVES_WAY_AT * self.store.capacity)
         self._most_gathered = max(1, self._room // 2)
-        self.few = max(1, min(FEW, self._room // 8))
+        self._many = max(1, self._room // 8)
+        self.few = min(FEW, self._many)
         self._most_bytes = int(INBOX_SHARE * max_bytes)
         # So many small ones are within the bytes, without being added up.
         self.largest = self._most_bytes // (2 * self._room)
@@ -144,7 +146,7 @@ class Intake:
         if len(self.inbox) > self._room:
             self.settle_inbox()
         elif self.store.is_streaming and self.store.ready_spans > self._roomy and self._clock() < self._brief_until:
-            give_way()
+            give_way(2 * MOMENT_SECONDS * (self.store.ready_spans / self._roomy) ** 3)
 
     def _call_worker(self) -> None:
         if self._wake is not None:
@@ -236,7 +238,7 @@ class Intake:
         self.wake_at = self.wake_at_bytes = NEVER
         self.looks_at = -math.inf
         self._is_worker_away, self._brief_until = True, self._clock() + LONG_CALL
-        self.look_at = self._looks_from = self.few
+        self.look_at = self._looks_from = self._many if self.store.is_streaming else self.few
 
     def waits(self, *, for_spans: int, for_bytes: int, until: float, gather: int) -> None:
         """In the ledger: the worker waits for so much to be ready, or ``until`` it looks by itself.

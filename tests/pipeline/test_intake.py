@@ -414,8 +414,8 @@ def test_a_handler_that_raises_while_the_worker_is_told_loses_no_wake_up() -> No
 
 def test_who_fills_the_queue_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where much waits to go out as it came, once in some spans; not while spans are decided on, nor in between."""
-    ways: list[int] = []
-    monkeypatch.setattr("otel_shed.pipeline.intake.give_way", lambda: ways.append(1))
+    ways: list[float] = []
+    monkeypatch.setattr("otel_shed.pipeline.intake.give_way", ways.append)
     calls = Calls(capacity=80)
     calls.intake.goes()
     for _ in range(2):
@@ -426,17 +426,22 @@ def test_who_fills_the_queue_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     calls.intake.settle_inbox()
     assert calls.offer(9) == []
     assert calls.offer(1) == ["stand-in"]
-    assert ways == [1]
+    assert len(ways) == 1
+    calls.offer(29)
+    calls.intake.settle_inbox()
+    assert calls.offer(10) == ["stand-in"]
+    assert len(ways) == 2
+    assert 10 * ways[0] < ways[1] < 0.01  # the fuller, the longer
     calls.intake.settle_inbox()
     calls.intake.store.is_streaming = False
     assert calls.offer(10) == ["stand-in"]
-    assert ways == [1]
+    assert len(ways) == 2
 
 
 def test_who_fills_the_queue_does_not_wait_for_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the worker is in a call that lasts, to give way would make no room."""
-    ways: list[int] = []
-    monkeypatch.setattr("otel_shed.pipeline.intake.give_way", lambda: ways.append(1))
+    ways: list[float] = []
+    monkeypatch.setattr("otel_shed.pipeline.intake.give_way", ways.append)
     calls = Calls(capacity=80)
     calls.intake.goes()
     calls.offer(30)
@@ -447,4 +452,4 @@ def test_who_fills_the_queue_does_not_wait_for_a_collector(monkeypatch: pytest.M
     calls.intake.settle_inbox()
     calls.intake.goes()
     calls.offer(30)
-    assert ways == [1]
+    assert len(ways) == 1
