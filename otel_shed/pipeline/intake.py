@@ -80,7 +80,7 @@ class Intake:
         self._stand_in = stand_in
         self.closed = False
         self._room = max(1, min(INBOX_ROOM, self.store.capacity))
-        self._roomy = int(GIVES_WAY_AT * self.store.capacity)
+        self._roomy = max(1, int(GIVES_WAY_AT * self.store.capacity))
         self._most_gathered = max(1, self._room // 2)
         self._many = max(1, self._room // 8)
         self.few = min(FEW, self._many)

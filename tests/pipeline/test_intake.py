@@ -438,6 +438,20 @@ def test_who_fills_the_queue_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(ways) == 2
 
 
+def test_who_fills_the_smallest_queue_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a quarter of it is less than a span."""
+    ways: list[float] = []
+    monkeypatch.setattr("otel_shed.pipeline.intake.give_way", ways.append)
+    for capacity in (1, 2, 3):
+        calls = Calls(capacity=capacity)
+        calls.intake.goes()
+        for _ in range(3):
+            calls.offer(capacity)
+            calls.intake.settle_inbox()
+        assert calls.ledger.queued == capacity
+    assert max(ways) < 0.01
+
+
 def test_who_fills_the_queue_does_not_wait_for_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the worker is in a call that lasts, to give way would make no room."""
     ways: list[float] = []
