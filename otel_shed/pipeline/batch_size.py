@@ -26,8 +26,8 @@ class BatchSize:
 
     def sent(self, spans: int, outcome: Outcome) -> None:
         """A request of so many spans has come to this."""
-        if outcome.reason is DropReason.EXPORT_TIMEOUT:
-            self._too_long = outcome.duration / max(1, outcome.attempts)
+        if outcome.reason is DropReason.EXPORT_TIMEOUT and outcome.attempts:
+            self._too_long = outcome.duration / outcome.attempts
             self.spans = max(self._least, min(self.spans, spans) // 2)
         elif outcome.accepted and outcome.duration <= QUICK_SHARE * self._too_long:
             self.spans = min(self._most, 2 * self.spans)

@@ -51,3 +51,10 @@ def test_other_losses_say_nothing_of_the_size() -> None:
         size.sent(256, Outcome(0, reason=reason, duration=30.0))
     size.sent(256, Outcome(0, rejected=256))
     assert size.spans == 256
+
+
+def test_what_was_not_tried_says_nothing() -> None:
+    """There was no time for a request: nobody knows how long one would have taken."""
+    size = BatchSize(512)
+    size.sent(512, Outcome(0, reason=DropReason.EXPORT_TIMEOUT, attempts=0))
+    assert size.spans == 512
