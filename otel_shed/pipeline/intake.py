@@ -146,7 +146,7 @@ class Intake:
         if len(self.inbox) > self._room:
             self.settle_inbox()
         elif self.store.is_streaming and self.store.ready_spans > self._roomy and self._clock() < self._brief_until:
-            give_way(2 * MOMENT_SECONDS * (self.store.ready_spans / self._roomy) ** 3)
+            give_way(2 * MOMENT_SECONDS * (self.store.ready_spans / self.store.capacity / GIVES_WAY_AT) ** 3)
 
     def _call_worker(self) -> None:
         if self._wake is not None:
