@@ -17,6 +17,8 @@ WINDOW_SECONDS = 2.0
 _LEAST_SECONDS = 1.0
 # A trace's spans end after it began, so this has to be much longer than most traces.
 SIZE_SECONDS = 10.0
+# Of a root of 46 s ago so much is remembered; what has come since then did not come of it.
+_LEAST_ROOTS = 0.01
 
 
 class Demand:
@@ -59,6 +61,6 @@ class Demand:
         seconds = max(_LEAST_SECONDS, now - began)
         self.roots = max(0, roots - roots_then) / seconds
         self.arrivals = max(0, spans - spans_then) / seconds
-        size = max(1.0, self._size.value(otherwise=1.0))
+        size = max(1.0, self._size.value(otherwise=1.0, least=_LEAST_ROOTS))
         self.spans_per_root = size * self._share.value(otherwise=1.0)
         self.offered = max(self.roots * size * ceiling, self.arrivals + max(0, low - low_then) / seconds)

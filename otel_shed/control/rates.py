@@ -56,6 +56,6 @@ class Ratio:
         self._above = self._above * remembered + above
         self._below = self._below * remembered + below
 
-    def value(self, otherwise: float) -> float:
-        """The ratio; ``otherwise`` as long as there is nothing to divide by."""
-        return self._above / self._below if self._below > 0.0 else otherwise
+    def value(self, otherwise: float, *, least: float = 0.0) -> float:
+        """The ratio; ``otherwise`` as long as there is no more than ``least`` to divide by."""
+        return self._above / self._below if self._below > least else otherwise

@@ -106,5 +106,17 @@ def test_is_finite_whatever_is_counted(looks: list[tuple[float, int, int, int, i
         demand.note(now, roots=roots, kept=kept, spans=spans, low=low, ceiling=ceiling)
         assert 0.0 <= demand.roots <= 10_000
         assert 0.0 <= demand.arrivals <= 10_000
-        assert 0.0 <= demand.spans_per_root < 1e9
+        # 40 looks' spans, of a hundredth of a root.
+        assert 0.0 <= demand.spans_per_root <= 40 * 20_000 * 100
         assert 0.0 <= demand.offered < 1e13
+
+
+def test_spans_that_come_long_after_the_last_root_are_not_of_it() -> None:
+    """A program that was idle, and is then called by others, has no roots of thousands of spans."""
+    demand = Demand()
+    demand.note(0.0, roots=0, kept=0, spans=0, low=0, ceiling=1.0)
+    demand.note(1.0, roots=1, kept=1, spans=10, low=0, ceiling=1.0)
+    assert demand.spans_per_root == 10.0
+    demand.note(121.0, roots=1, kept=1, spans=10, low=0, ceiling=1.0)
+    demand.note(122.0, roots=1, kept=1, spans=5_010, low=0, ceiling=1.0)
+    assert demand.spans_per_root == 1.0

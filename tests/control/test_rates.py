@@ -73,6 +73,7 @@ def test_a_ratio_has_no_value_before_there_is_something_to_divide_by() -> None:
     assert ratio.value(otherwise=3.0) == 3.0
     ratio.add(0.0, 2.0, 0.0)
     assert ratio.value(otherwise=3.0) == pytest.approx(2.5)
+    assert ratio.value(otherwise=3.0, least=2.0) == 3.0
 
 
 def test_a_ratio_forgets_both_at_once() -> None:
