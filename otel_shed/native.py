@@ -124,6 +124,8 @@ class Mutex:
 
     def acquire(self, timeout: float = -1) -> bool:
         """Wait for it at most ``timeout`` seconds, below zero without a limit; whether it was had."""
+        if self._lock.acquire(False):
+            return True
         if not patched_by_gevent():
             return self._lock.acquire(timeout=min(timeout, threading.TIMEOUT_MAX) if timeout >= 0 else -1)
         deadline = math.inf if timeout < 0 else time.monotonic() + timeout
@@ -138,7 +140,7 @@ class Mutex:
         self._lock.release()
 
     def __enter__(self) -> bool:
-        return self.acquire()
+        return self._lock.acquire(False) or self.acquire()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -387,7 +387,7 @@ def test_sizes_near_a_limit(exporter: Callable[[], SpanExporter], request_bytes:
 def test_a_large_span_is_swept_at_once() -> None:
     """A span larger than the inbox has room for is not left there, by either path."""
     pair = Pair(config=replace(ALONE, max_held_bytes=1 << 20, max_request_bytes=1 << 20))
-    largest, much, swept = pair._intake.largest, pair._intake._most_bytes // 2, []
+    largest, much, swept = pair._intake.largest, pair._intake.sizes.most_bytes // 2, []
     pair._intake.settle_inbox = lambda **_: bool(swept.append(1))  # type: ignore[func-returns-value, method-assign]
     for size, times in ((largest - 200, 0), (largest + 1, 0), (much + 1, 1)):
         for on_end in (pair.compiled, pair.plain):

@@ -211,10 +211,10 @@ class RateBudget:
 
     def _notice_refusals(self, now: float, counts: Counts) -> None:
         refusals, self._refusals = max(0, counts.refusals - self._refusals), counts.refusals
-        wanted = self._demand.wanted
-        budget = wanted if self._budget is None else self._budget
         if not refusals:
             return
+        wanted = self._demand.wanted
+        budget = wanted if self._budget is None else self._budget
         seen = self._throughput
         is_first = seen.refused(now, refusals)
         if budget <= 0.0:

@@ -21,6 +21,9 @@ from otel_shed.record import SpanRecord
 Told = Callable[[float, Outcome], None]
 
 
+_FAULT = Outcome(accepted=0, reason=DropReason.EXPORTER_ERROR)
+
+
 class ObservedSender:
     """Stands before ``sender``."""
 
@@ -48,7 +51,7 @@ class ObservedSender:
         """Send, and tell."""
         began = self._clock()
         self._exports.began()
-        outcome = Outcome(accepted=0, reason=DropReason.EXPORTER_ERROR)
+        outcome = _FAULT
         try:
             outcome = self._sender.send(records)
         finally:

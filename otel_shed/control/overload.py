@@ -188,9 +188,10 @@ class OverloadControl:
 
     def head_counts(self) -> HeadCounts:
         """The decisions of all samplers."""
-        heads = [head() for head in self._heads]
-        roots, kept = sum(head.roots for head in heads), sum(head.kept for head in heads)
-        return HeadCounts(roots, kept, max(head.ceiling for head in heads)) if heads else HeadCounts()
+        if not (heads := [head() for head in self._heads]):
+            return HeadCounts()
+        roots, kept = sum([head.roots for head in heads]), sum([head.kept for head in heads])
+        return HeadCounts(roots, kept, max([head.ceiling for head in heads]))
 
     # -- what is asked -------------------------------------------------------------------------------------------
 

@@ -12,14 +12,13 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from random import random as uniform
 
 from opentelemetry.context import (
     _SUPPRESS_INSTRUMENTATION_KEY,  # no public name; what is sent must not itself be traced
+    Context,
     attach,
     detach,
-    set_value,
 )
 
 from otel_shed.log_limit import LogLimit
@@ -27,6 +26,8 @@ from otel_shed.native import Signal, allocate_lock
 from otel_shed.otlp.retry import Attempt, RetryPolicy, Verdict
 from otel_shed.otlp.transport import MAX_REQUEST_BYTES, Transport
 from otel_shed.outcome import DropReason, Outcome
+
+_UNTRACED = Context({_SUPPRESS_INSTRUMENTATION_KEY: True})
 
 Wait = Callable[[Signal, float], bool]
 
@@ -130,7 +131,7 @@ class OTLPClient:
         self, payload: bytes, count: int, *, budget: float, park: bool = True, lane: int = 0
     ) -> tuple[Outcome, Attempt | None]:
         """As ``send``, by the thread of that lane; with the last attempt, None if there was none."""
-        token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+        token = attach(_UNTRACED)
         try:
             batch = _Batch(self, self._transports[lane], payload, count, budget, park)
             return batch.deliver(), batch.last
@@ -141,7 +142,7 @@ class OTLPClient:
         began = self._clock()
         hurried = self._hurried.is_set()
         attempt = transport.send(payload, timeout)
-        attempt = replace(attempt, duration=self._clock() - began)
+        attempt = attempt.lasting(self._clock() - began)
         if not attempt.answered:
             self._log.warning("silence", "no answer from %s: %s", self._endpoint, attempt.words)
         with self._telling:
@@ -222,13 +223,14 @@ class _Batch:
     def _stopped(self) -> Outcome | None:
         """Why a shutdown forbids an attempt; None if there is none, or it does not."""
         client = self._client
+        if not client._hurried.is_set():  # nor aborted, or only just: then the attempt is interrupted
+            return None
         if client._aborted.is_set():
             return self._lost(DropReason.SHUTDOWN, "shutdown gave up")
-        if client._hurried.is_set():
-            if (client.throttled_until or 0.0) > client._ends_at:
-                return self._lost(DropReason.SHUTDOWN, "the collector asked for a wait that is longer than shutdown's")
-            if client._gone:
-                return self._lost(DropReason.SHUTDOWN, "the collector is not there")
+        if (client.throttled_until or 0.0) > client._ends_at:
+            return self._lost(DropReason.SHUTDOWN, "the collector asked for a wait that is longer than shutdown's")
+        if client._gone:
+            return self._lost(DropReason.SHUTDOWN, "the collector is not there")
         return None
 
     def _wait_for_collector(self, until: float) -> Outcome | None:

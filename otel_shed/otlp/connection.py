@@ -13,6 +13,7 @@ import codecs
 import http.client
 import io
 import re
+import select
 import socket
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -20,7 +21,7 @@ from typing import Any, Protocol
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from otel_shed.otlp.response import OtherResponse, Response, usual_response
+from otel_shed.otlp.response import OtherResponse, Response, UsualResponse, usual_response
 
 # socket.getaddrinfo() imports it with its first call. A process that forks in the middle of an import by another thread
 # has a child that waits for the end of it for ever.
@@ -79,7 +80,7 @@ class KeptConnection(Protocol):
     def can_go_on(self) -> bool:
         """Whether another may, which is the same but for its body: the server has not closed it."""
 
-    def post(self, body: bytes) -> Response:
+    def post(self, body: bytes) -> Response | UsualResponse:
         """Send that one; what comes back."""
 
 
@@ -132,6 +133,7 @@ class _WithDeadline(HTTPConnection):
         self._exchange = exchange
         self._head: tuple[bytes, bytes] | None = None  # up to the body's length, and after it
         self._head_is_next = False
+        self._readable: Any = None  # a poll object for this socket alone, where that is one of the system's
 
     def _new_conn(self) -> socket.socket:
         """Connect to one of the host's addresses; each gets its share of the time, not all of it as with urllib3."""
@@ -156,6 +158,11 @@ class _WithDeadline(HTTPConnection):
         self._exchange.connected = True
         super().connect()
         self._exchange.use(self.sock)
+        self._readable = None
+        # gevent's is of the thread that makes it.
+        if type(self.sock) is socket.socket and getattr(select, "poll", type).__module__ == "select":
+            self._readable = select.poll()
+            self._readable.register(self.sock, select.POLLIN)
 
     def request(self, *args: Any, **options: Any) -> None:
         self._exchange.requested = True
@@ -182,11 +189,15 @@ class _WithDeadline(HTTPConnection):
 
     def _send_together(self, head: bytes, body: bytes) -> None:
         """In one packet, where there is room, and without a copy where the system takes both."""
-        if type(self.sock) is not socket.socket or not hasattr(socket.socket, "sendmsg"):
+        if self._readable is None or not hasattr(socket.socket, "sendmsg"):
             self.send(head + body)
             return
-        self.sock.settimeout(self._exchange.left())
-        left = len(head) + len(body) - self.sock.sendmsg((head, body))
+        left = len(head) + len(body)
+        self._do_not_wait(self.sock)
+        try:
+            left -= self.sock.sendmsg((head, body))
+        except BlockingIOError:
+            pass
         if left > len(body):
             self.send(head[-(left - len(body)) :] + body)
         elif left:
@@ -194,9 +205,11 @@ class _WithDeadline(HTTPConnection):
 
     def can_go_on(self) -> bool:
         # TLS inside TLS is no socket of Python's.
-        return self._head is not None and isinstance(self.sock, socket.socket) and self.is_connected
+        if self._head is None or not isinstance(self.sock, socket.socket):
+            return False
+        return self.is_connected if self._readable is None else not self._readable.poll(0)
 
-    def post(self, body: bytes) -> Response:
+    def post(self, body: bytes) -> Response | UsualResponse:
         assert self._head is not None
         self._exchange.requested = True
         to_length, rest = self._head
@@ -205,13 +218,31 @@ class _WithDeadline(HTTPConnection):
         except (BrokenPipeError, ConnectionResetError):
             pass  # a server may answer without having read all, and leave
         connected: socket.socket = self.sock
-        connected.settimeout(self._exchange.left())
-        received = connected.recv(_ANSWER)
+        received = self._receive(connected)
         self._exchange.heard = bool(received)
         if (usual := usual_response(received)) is not None:
             return usual
         source: Any = _DeadlineSocket(connected, self._exchange, received)
         return OtherResponse(http.client.HTTPResponse(source, method="POST"), self)
+
+    @staticmethod
+    def _do_not_wait(connected: socket.socket) -> None:
+        # With a limit each call is three of the system's, and during each of these another thread may take the
+        # interpreter, for 5 ms. Without waiting it is one.
+        if connected.gettimeout() != 0.0:
+            connected.settimeout(0.0)
+
+    def _receive(self, connected: socket.socket) -> bytes:
+        """What has come of the answer first."""
+        if self._readable is not None:
+            self._do_not_wait(connected)
+            while self._readable.poll(1000.0 * self._exchange.left()):
+                try:
+                    return connected.recv(_ANSWER)
+                except BlockingIOError:  # a packet that was not for us after all
+                    pass
+        connected.settimeout(self._exchange.left())
+        return connected.recv(_ANSWER)
 
     def response_class(self, connected: socket.socket, **options: Any) -> http.client.HTTPResponse:  # type: ignore[override]
         return http.client.HTTPResponse(_DeadlineSocket(connected, self._exchange), **options)  # type: ignore[arg-type]

@@ -1,9 +1,9 @@
 """What an exporter's operations came to, as metrics by OpenTelemetry's semantic conventions (docs/otel/sdk-metrics.md).
 
-Written by the threads that export, under a lock of their own; read by the meter provider's collection thread: every
-value is replaced as a whole. An operation is one call of the exporter, all its attempts and waits included, or one of
-the requests that a call makes at once. The rules: each span that the exporter was given is counted once, with the cause
-of its last attempt if it was lost, and a fault in whatever listens is not the batch's.
+Written, once they are published, by the threads that export, under a lock of their own; read by the meter provider's
+collection thread: every value is replaced as a whole. An operation is one call of the exporter, all its attempts and
+waits included, or one of the requests that a call makes at once. The rules: each span that the exporter was given is
+counted once, with the cause of its last attempt if it was lost, and a fault in whatever listens is not the batch's.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Operations:
             **server_of(settings),
         }
         self._duration: Histogram | None = None
+        self._is_published = False
         self.after_fork_in_child()
 
     def after_fork_in_child(self) -> None:
@@ -64,6 +65,7 @@ class Operations:
 
     def publish(self, meter_provider: MeterProvider | None) -> None:
         """Have them reported through ``meter_provider``, the global one if None."""
+        self._is_published = True
         EXPORTER.join(self, self.attributes, meter_provider)
         meter = (meter_provider or get_meter_provider()).get_meter(SDK_SCOPE)
         description = "The duration of exporting a batch of telemetry records."
@@ -71,7 +73,7 @@ class Operations:
 
     def begin(self, count: int) -> Operation:
         """The exporter has been given so many spans; to be entered for as long as it is at them."""
-        return Operation(self, count, self._clock)
+        return Operation(self, count, self._clock) if self._is_published else _UNREAD
 
     def add(self, error_type: str | None, count: int) -> None:
         """So many spans have been exported, or lost for that."""
@@ -138,6 +140,30 @@ class Operation:
         self.lost(self._unsettled, DropReason.EXPORTER_ERROR.value)
         self._operations.hold(-self._count)
         self._operations.took(self._clock() - self._began, self._ending)
+
+
+class _Unread(Operation):
+    """Of an exporter whose operations nobody reads, which they are not counted for."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        pass
+
+    def __enter__(self) -> Operation:
+        return self
+
+    def came_to(self, count: int, outcome: Outcome, attempt: Attempt | None) -> None:
+        pass
+
+    def lost(self, count: int, cause: str) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+_UNREAD = _Unread()
 
 
 def error_type(outcome: Outcome, attempt: Attempt | None) -> str:

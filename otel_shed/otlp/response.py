@@ -1,13 +1,17 @@
 """Answers over HTTP: the usual one, read at once, and any other, read by http.client.
 
-Owns nothing that outlives an answer. The sending thread calls it. The rule: what is read at once is what http.client
-would have read, and leaves a connection that can be used again; whatever is not plainly so is left to it.
+Owns nothing but the last few usual answers, as they were read. The sending thread calls it. The rule: what is read at
+once is what http.client would have read, and leaves a connection that can be used again; whatever is not plainly so is
+left to it.
 """
 
 from __future__ import annotations
 
 import http.client
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 from urllib3.connection import HTTPConnection
@@ -32,24 +36,16 @@ class Response(Protocol):
         """Close the connection, unless it was released."""
 
 
+@dataclass(frozen=True, slots=True)
 class UsualResponse:
-    """Status 200 and a body whose length is said, that have come in one piece."""
+    """Status 200 and a body whose length is said, that have come in one piece; names of headers in lower case."""
 
-    __slots__ = ("_body", "headers")
-    status = 200
+    headers: Mapping[str, str]
+    body: bytes
+    status: int = 200
 
-    def __init__(self, headers: dict[str, str], body: bytes) -> None:
-        self.headers = headers
-        self._body = body
-
-    def read(self, amount: int, /) -> bytes:
-        body, self._body = self._body[:amount], self._body[amount:]
-        return body
-
-    def release_conn(self) -> None:
-        pass
-
-    close = release_conn
+    def close(self) -> None:
+        """The connection may be used again."""
 
 
 # Names and values as RFC 9110 5.1 and 5.5 have them; whatever else is left to http.client.
@@ -57,6 +53,8 @@ _USUAL = re.compile(rb"HTTP/1\.1 200 [^\r\n]*\r\n((?:[!#-'*+\-.0-9A-Z^-z|~]+:[^\
 _UNUSUAL_HEADERS = frozenset({"connection", "content-encoding", "transfer-encoding"})
 
 
+# Within a second a collector says the same again and again.
+@lru_cache(maxsize=4)
 def usual_response(received: bytes) -> UsualResponse | None:
     """The whole response that these bytes are, if they are one and there is nothing to it."""
     if (match := _USUAL.match(received)) is None:

@@ -21,7 +21,7 @@ from urllib3.exceptions import HTTPError
 from otel_shed.otlp.certificates import tls_context
 from otel_shed.otlp.compress import compressed, compression_library
 from otel_shed.otlp.connection import Exchange, HTTPPool, HTTPSPool
-from otel_shed.otlp.response import Response
+from otel_shed.otlp.response import Response, UsualResponse
 from otel_shed.otlp.retry import Attempt, Verdict, http_answer, no_answer
 from otel_shed.otlp.settings import ExporterSettings
 from otel_shed.otlp.transport import MAX_RESPONSE_BYTES, bounded, user_agent
@@ -116,7 +116,9 @@ class HTTPTransport:
             timeout=urllib3.Timeout(total=self._exchange.left()),
         )
 
-    def _read(self, response: Response) -> Attempt:
+    def _read(self, response: Response | UsualResponse) -> Attempt:
+        if isinstance(response, UsualResponse):
+            return http_answer(response.status, response.headers, response.body, now=self._wall_clock())
         content = bytearray()
         try:
             while chunk := response.read(_CHUNK):

@@ -1,21 +1,41 @@
 """What became of local traces that are no longer held, remembered for as long as a late span is likely.
 
-Owned by the Traces, called in the ledger. Two generations of a dict, so that forgetting costs nothing: what is asked
-for is remembered anew, what is not goes with its generation. The rule: what is remembered is bounded, in time and in
-number, and while all of it went out as it came, nobody needs to ask.
+Owned by the Traces, called in the ledger. Two generations, so that forgetting costs nothing: what is asked for is
+remembered anew, what is not goes with its generation. The rule: what is remembered is bounded, in time and in number,
+and while all of it went out as it came, nobody needs to ask. Then it has to cost next to nothing, too: what has been
+sent is only put on a list, for whoever asks, or until there is so much of it that putting it away is cheap.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 from otel_shed.pipeline.held import Decision
 
 # In one generation: some 100 bytes each, and at 500 traces a second a minute's worth of them.
 MOST_REMEMBERED = 32_768
+# Of what may be remembered, so much is put away at a time, which takes less than a millisecond: for a batch alone it
+# takes four times as long.
+LISTED_SHARE = 1 / 2
 # Of traces of which something went out, as it came: all that still comes does too.
 SENT = Decision()
+
+
+class _Generation:
+    """What was remembered between two turns: decisions that make a difference, and the traces that are just SENT."""
+
+    __slots__ = ("decisions", "sent")
+
+    def __init__(self) -> None:
+        self.decisions: dict[int, Decision] = {}
+        self.sent: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.decisions) + len(self.sent)
+
+    def get(self, trace_id: int) -> Decision | None:
+        decision = self.decisions.get(trace_id)
+        return SENT if decision is None and trace_id in self.sent else decision
 
 
 class Decided:
@@ -25,22 +45,23 @@ class Decided:
         """``lifetime``: seconds that a decision is remembered at least, but for ``most`` of them in each of these."""
         self._lifetime = lifetime
         self._most = most
+        self._most_listed = int(most * LISTED_SHARE)
         self.restart()
 
     def restart(self) -> None:
         """Forget everything."""
-        self._young: dict[int, Decision] = {}
-        self._old: dict[int, Decision] = {}
+        self._young, self._old = _Generation(), _Generation()
+        self._listed: list[int] = []  # sent, and not in its generation yet
         self._turned_at = -math.inf
-        self._young_binds = self._old_binds = False
 
     @property
     def binds(self) -> bool:
         """Whether there may be a late span for which the decision makes a difference."""
-        return self._young_binds or self._old_binds
+        return bool(self._young.decisions or self._old.decisions)
 
     def get(self, trace_id: int) -> Decision | None:
         """The decision on a trace; None if it is not known."""
+        self._put_away()
         decision = self._young.get(trace_id)
         if decision is None and (decision := self._old.get(trace_id)) is not None:
             self.remember(trace_id, decision)
@@ -50,24 +71,33 @@ class Decided:
         """From now on this is what became of the trace."""
         if len(self._young) >= self._most:
             self._turn()
-        self._young[trace_id] = decision
-        if decision is not SENT:
-            self._young_binds = True
+        if decision is SENT:
+            self._young.decisions.pop(trace_id, None)
+            self._young.sent.add(trace_id)
+        else:
+            self._young.decisions[trace_id] = decision
 
-    def sent(self, trace_ids: Iterable[int]) -> None:
+    def sent(self, trace_ids: list[int]) -> None:
         """Something of these traces has been sent; those on which there is no decision go on as they come."""
         if self.binds:
             trace_ids = [trace_id for trace_id in trace_ids if self.get(trace_id) is None]
-        if len(self._young) >= self._most:
-            self._turn()
-        self._young.update(dict.fromkeys(trace_ids, SENT))
+        self._listed += trace_ids
+        if len(self._listed) > self._most_listed:
+            self._put_away()
+
+    def _put_away(self) -> None:
+        if self._listed:
+            if len(self._young) >= self._most:
+                self._turn()
+            self._young.sent.update(self._listed)
+            self._listed = []
 
     def look(self, now: float) -> None:
         """Forget what is old."""
         if now >= self._turned_at + self._lifetime or now < self._turned_at:
             self._turned_at = now
+            self._put_away()
             self._turn()
 
     def _turn(self) -> None:
-        self._old, self._young = self._young, {}
-        self._old_binds, self._young_binds = self._young_binds, False
+        self._old, self._young = self._young, _Generation()

@@ -23,18 +23,12 @@ from typing import Any, Protocol
 
 from otel_shed.native import MOMENT_SECONDS, give_way
 from otel_shed.outcome import DropReason
+from otel_shed.pipeline.inbox import InboxSizes
 from otel_shed.pipeline.ledger import Fate, Ledger
 from otel_shed.pipeline.store import Batch, Shed, Store
 from otel_shed.record import SpanRecord
 
 NEVER = sys.maxsize
-
-# What may wait to be swept, beside what is held, is as many spans, and an eighth of the bytes: with more, who comes
-# waits for the sweeper. Half of it, a batch, is worth a wake-up; a few are where spans are decided on, which takes ten
-# times as long: so nobody has the interpreter for more than some tenths of a millisecond, and there is room meanwhile.
-INBOX_ROOM = 1024
-FEW = 64
-INBOX_SHARE = 1 / 8
 
 # A thread that never waits keeps the interpreter for 5 ms at a time (sys.getswitchinterval), twice for each request, in
 # which it may end more spans than fit into one. So when as much of the queue waits to go out, who ends spans lets
@@ -53,7 +47,7 @@ class StandIn(Protocol):
 
 
 class Intake:
-    """The inbox before a store. few: so many spans that are worth a wake-up while the worker is away, or decides."""
+    """The inbox before a store."""
 
     def __init__(
         self,
@@ -79,14 +73,10 @@ class Intake:
         self._wake = wake
         self._stand_in = stand_in
         self.closed = False
-        self._room = max(1, min(INBOX_ROOM, self.store.capacity))
+        self.sizes = sizes = InboxSizes.of(capacity=self.store.capacity, max_bytes=max_bytes)
+        # These are read for each span.
+        self._room, self.largest = sizes.room, sizes.largest
         self._roomy = max(1, int(GIVES_WAY_AT * self.store.capacity))
-        self._most_gathered = max(1, self._room // 2)
-        self._many = max(1, self._room // 8)
-        self.few = min(FEW, self._many)
-        self._most_bytes = int(INBOX_SHARE * max_bytes)
-        # So many small ones are within the bytes, without being added up.
-        self.largest = self._most_bytes // (2 * self._room)
         # Records, batches of them, what is booked without being held (a fate and how many spans), and what is to be
         # done once all that stands before it is held.
         self.inbox: list[Any] = []
@@ -112,7 +102,7 @@ class Intake:
     def _weigh(self, length: int) -> None:
         """A large span is in the inbox: these are added up, as near as matters where several threads do at once."""
         self._large_bytes += length
-        if self._large_bytes > self._most_bytes // 2:
+        if self._large_bytes > self.sizes.most_bytes // 2:
             self.settle_inbox()
         elif self._large_bytes + self.store.ready_bytes >= self.wake_at_bytes:
             self.wake_at_bytes = NEVER
@@ -212,6 +202,8 @@ class Intake:
         self.admitted += count
         ledger.queued += count
         store.add_all(entries, self._clock())
+        if self._is_worker_away:
+            self._looks_from = self._while_away()
         if store.ready_spans >= self.wake_at or store.ready_bytes >= self.wake_at_bytes:
             self.wake_at = self.wake_at_bytes = NEVER
             return True
@@ -238,7 +230,13 @@ class Intake:
         self.wake_at = self.wake_at_bytes = NEVER
         self.looks_at = -math.inf
         self._is_worker_away, self._brief_until = True, self._clock() + LONG_CALL
-        self.look_at = self._looks_from = self._many if self.store.is_streaming else self.few
+        self.look_at = self._looks_from = self._while_away()
+
+    def _while_away(self) -> int:
+        """So many spans are worth having the stand-in sweep; those that fill the queue give way each time."""
+        if not self.store.is_streaming:
+            return self.sizes.few
+        return self.sizes.many if self.store.ready_spans > self._roomy else self.sizes.gathered
 
     def waits(self, *, for_spans: int, for_bytes: int, until: float, gather: int) -> None:
         """In the ledger: the worker waits for so much to be ready, or ``until`` it looks by itself.
@@ -247,7 +245,7 @@ class Intake:
         """
         self.wake_at, self.wake_at_bytes, self.looks_at = for_spans, for_bytes, until
         self._is_worker_away = False
-        self.look_at = self._looks_from = max(1, min(gather, self._most_gathered))
+        self.look_at = self._looks_from = max(1, min(gather, self.sizes.gathered))
 
     def take(self, most: int, most_bytes: int = NEVER) -> Batch:
         """Move up to ``most`` records, and no more once they are of ``most_bytes``; these count until ``release``."""

@@ -194,7 +194,7 @@ class Pipeline:
             return False
         if self.intake.closed:
             self.intake.settle_inbox()
-            return self._ending.wait(timeout) and not self._worker.lost_since_told()
+            return self._ending.wait(timeout) and not self._worker.losses.since()
         flush, left = self._worker.request_flush(timeout), timeout
         while not flush.done.is_set() and left > 0:
             if not self._ensure_worker():

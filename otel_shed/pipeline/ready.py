@@ -105,6 +105,9 @@ class Ready:
         Of a batch traces and spans that go one by one have half each, as long as there are both.
         """
         batch, room = Batch(), _Room(most, most_bytes, begun)
+        if not self.traces:
+            self._take_stream(batch, most, room)
+            return batch
         self._take_traces(batch, self._urgent, most, room)
         self._take_stream(batch, min(most, len(batch.records) + self._urgent_spans), room)
         if not self._urgent:

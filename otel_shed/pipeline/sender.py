@@ -51,7 +51,7 @@ class Sender(Protocol):
         """Whether a request of this record alone is within the limit; called by application threads."""
 
     def split(self, records: Sequence[SpanRecord]) -> list[list[SpanRecord]]:
-        """Cut a batch into requests."""
+        """Cut a batch into requests, which are lists of their own."""
 
     def amend(self, record: SpanRecord, change: Change) -> int:
         """Write the change into what the record carries; by how many bytes it has grown."""

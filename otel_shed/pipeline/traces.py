@@ -87,7 +87,7 @@ class Traces:
 
     @property
     def ready_spans(self) -> int:
-        return self._ready.spans
+        return self._ready.traces_spans + self._ready.stream.spans
 
     @property
     def ready_bytes(self) -> int:

@@ -1,9 +1,9 @@
 """The one thread that takes, batches and sends.
 
-``wake``, ``request_flush`` and ``lost_since_told`` are called by other threads, which may read ``last_turn``,
-``last_outcome`` and whether it is at work; all else by the worker thread alone (or, where no thread can be started, by
-those that flush and shut down, one at a time). The rule: export calls are made one at a time, in the order in which
-spans ended, and no wait is longer than the next thing that is due.
+``wake`` and ``request_flush`` are called by other threads, which may read ``last_turn``, ``last_outcome``, its losses
+and whether it is at work; all else by the worker thread alone (or, where no thread can be started, by those that flush
+and shut down, one at a time). The rule: export calls are made one at a time, in the order in which spans ended, and no
+wait is longer than the next thing that is due.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from otel_shed.pipeline.batch_size import BatchSize
 from otel_shed.pipeline.flush import Flush
 from otel_shed.pipeline.intake import Intake
 from otel_shed.pipeline.ledger import Ledger
+from otel_shed.pipeline.losses import Losses
 from otel_shed.pipeline.sender import Sender
 from otel_shed.pipeline.store import Batch, Change
 from otel_shed.record import SpanRecord
@@ -34,16 +35,11 @@ _PAUSE_AFTER_FAULT_SECONDS = 1.0
 # where nothing ends nobody is woken.
 SWEEP_SECONDS = 0.05
 
-_LOSS_IN_WORDS = {
-    DropReason.NOT_RETRYABLE: "the collector refuses them",
-    DropReason.RETRY_EXHAUSTED: "the collector was not there for as long as was tried",
-    DropReason.EXPORT_TIMEOUT: "the export took too long",
-    DropReason.EXPORTER_ERROR: "the exporter failed",
-    DropReason.TOO_LARGE: "they are too large for one request",
-}
+# A worker that has no end of batches looks up so often.
+LOOK_SECONDS = 0.05
 
-# Lost by the thread that ended them; all other losses come to light in the order in which spans are exported.
-_LOST_AT_END = (DropReason.TOO_LARGE, DropReason.ENCODE_FAILED, DropReason.ALREADY_SHUTDOWN)
+# Of the time for which a batch gathers, after a full one, before it is known whether there is another.
+EXPECTED_SHARE = 1 / 4
 
 
 class Worker:
@@ -79,6 +75,7 @@ class Worker:
         self._clock = clock
         self._look = look
         self._log = LogLimit(_logger, clock=clock)
+        self.losses = Losses(ledger, clock=clock)
         self.restart()
 
     def restart(self) -> None:
@@ -87,12 +84,14 @@ class Worker:
         self._alarm.acquire()
         self._at_work: Lock = allocate_lock()
         self._flushes: list[Flush] = []
-        # Losses that flushes have told of: as spans ended, and in export.
-        self._told = self._losses()
+        self.losses.restart()
         # When the batch that is gathering goes.
         self._due: float | None = None
+        # Whether the last batch was full; seconds for which spans may have waited before they are seen.
+        self._expects_more, self._expected = False, 0.0
         self.finished = Signal()
         self.last_turn = self._clock()
+        self._looked = -math.inf
         self.last_outcome: Outcome | None = None
         self.thread_id: int | None = None
 
@@ -107,38 +106,19 @@ class Worker:
 
     def request_flush(self, timeout: float) -> Flush:
         """Ask for a barrier after everything that has been offered so far."""
-        flush = Flush(deadline=self._clock() + timeout, told=self._told)
+        flush = Flush(deadline=self._clock() + timeout, told=self.losses.told)
         self._intake.do_next(partial(self._begin, flush))
         return flush
 
     def _begin(self, flush: Flush) -> None:
         """In the ledger, when all that was offered before is held."""
-        flush.lost_at_end, _ = self._losses()
+        self.losses.begin(flush)
         if self.finished.is_set():  # there is nobody any more who would come to it
-            flush.delivered = not self.lost_since_told(flush)
+            flush.delivered = not self.losses.since(flush)
             flush.done.set()
             return
         flush.target = self._intake.mark()
         self._flushes.append(flush)
-
-    def lost_since_told(self, flush: Flush | None = None) -> bool:
-        """Whether spans were lost that no flush had told of when this one was asked for; from now on it has.
-
-        Of those that were lost as they ended, later ones are for the next flush; without ``flush`` all count.
-        """
-        with self._ledger.lock:
-            at_end, in_export = self._losses()
-            if flush is not None:
-                at_end = flush.lost_at_end
-            told = self._told if flush is None else flush.told
-            self._told = max(self._told[0], at_end), max(self._told[1], in_export)
-            return at_end > told[0] or in_export > told[1]
-
-    def _losses(self) -> tuple[int, int]:
-        """Spans lost as they ended, and spans lost in export."""
-        with self._ledger.lock:
-            at_end = sum([self._ledger.dropped[reason] for reason in _LOST_AT_END])
-            return at_end, self._ledger.lost_in_export() - at_end
 
     # -- the worker thread ---------------------------------------------------------------------------------------
 
@@ -185,14 +165,21 @@ class Worker:
             for flush in self._passed():
                 self._complete(flush)
             batch, pause = self._next(has_come)
-            # Also between two batches: a worker that has no end of them is the one that there is most to see of.
-            look_in = self._look(self._clock()) if self._look is not None else None
             if not batch.records:
-                return _sooner(pause, look_in)
+                return _sooner(pause, self._look_in())
+            # Also between two batches: a worker that has no end of them is the one that there is most to see of.
+            if self._flushes or not self._looked <= self.last_turn < self._looked + LOOK_SECONDS:
+                self._look_in()
             self._export(batch)
+
+    def _look_in(self) -> float | None:
+        self._looked = self._clock()
+        return None if self._look is None else self._look(self._looked)
 
     def _passed(self) -> list[Flush]:
         """The barriers that nothing queued stands before any more; nothing is in flight when this is asked."""
+        if not self._flushes:
+            return []
         with self._ledger.lock:
             passed = [flush for flush in self._flushes if self._intake.store.is_past(flush.target)]
             self._flushes = [flush for flush in self._flushes if flush not in passed]
@@ -208,20 +195,24 @@ class Worker:
             if ready == 0:
                 self._due = None
             elif self._due is None:
-                self._due = now + self._linger
+                self._due = now + self._linger - self._expected
             urgent, size = self._intake.closed or bool(self._flushes), self._batch_size.spans
             full = ready >= size or store.ready_bytes >= self._batch_bytes
             if ready and (urgent or full or (self._due is not None and now >= self._due)):
                 self._intake.goes()
-                self._due = None
+                self._due, self._expects_more = None, full and store.is_streaming
                 at_once = self._sender.at_once
                 return self._intake.take(size * at_once, self._batch_bytes * at_once), None
-            pause = _sooner(pause, None if self._due is None else self._due - now)
-            gather = 1 if self._due is None else size - ready
+            # After a full batch more is expected: then the first span of the next one is not worth a wake-up.
+            self._expected = EXPECTED_SHARE * self._linger if self._expects_more else 0.0
+            self._expects_more = False
+            gathers = self._due is not None or self._expected > 0.0
+            pause = _sooner(pause, self._due - now if self._due is not None else self._expected or None)
+            gather = size - ready if gathers else 1
             if has_come and store.holds_undecided:
-                pause, gather = _sooner(pause, SWEEP_SECONDS), self._intake.few
+                pause, gather = _sooner(pause, SWEEP_SECONDS), self._intake.sizes.few
             self._intake.waits(
-                for_spans=1 if self._due is None else size,
+                for_spans=size if gathers else 1,
                 for_bytes=self._batch_bytes,
                 until=math.inf if pause is None else now + pause,
                 gather=gather,
@@ -247,7 +238,7 @@ class Worker:
                 delivered = False
                 self._log.warning("flush", "the exporter's force_flush failed: %s: %s", type(error).__name__, error)
         # A loss fails the flushes that were asked for before it was told; the counts keep it for good.
-        flush.delivered = not self.lost_since_told(flush) and delivered
+        flush.delivered = not self.losses.since(flush) and delivered
         flush.done.set()
 
     def _export(self, batch: Batch) -> None:
@@ -257,7 +248,7 @@ class Worker:
                 growth = sum([self._amend(record, change) for record, change in batch.changes.items()])
                 self._intake.grown(growth)
                 length += growth
-            pieces = self._sender.split(list(remaining))
+            pieces = self._sender.split(remaining)
             for piece, outcome in zip(pieces, self._sender.send_all(pieces), strict=True):
                 del remaining[: len(piece)]
                 of_piece = sum([record.length for record in piece]) if remaining else length
@@ -281,19 +272,8 @@ class Worker:
         self._batch_size.sent(spans, outcome)
         self.last_turn = self._clock()
         self.last_outcome = outcome
-        lost = spans - outcome.accepted - outcome.rejected
-        if outcome.rejected:
-            self._log.warning(
-                "rejected", "the collector rejected %d of %d spans: %s", outcome.rejected, spans, outcome.message
-            )
-        if lost > 0 and outcome.reason in _LOSS_IN_WORDS:
-            self._log.warning(
-                str(outcome.reason),
-                "%d spans lost, %s%s",
-                lost,
-                _LOSS_IN_WORDS[outcome.reason],
-                f": {outcome.message}" if outcome.message else "",
-            )
+        if outcome.accepted < spans:
+            self.losses.report(spans, outcome)
 
 
 def _sooner(one: float | None, other: float | None) -> float | None:

@@ -24,6 +24,7 @@ from otel_shed.control.phase import Phase
 from otel_shed.control.threshold import KEEP_ALL, in_force
 from otel_shed.outcome import DropReason, Outcome
 from otel_shed.pipeline import lifecycle
+from otel_shed.pipeline.worker import LOOK_SECONDS
 from otel_shed.record import Priority
 from otel_shed.testing.clock import FakeClock
 from otel_shed.testing.exporters import RecordingExporter
@@ -580,6 +581,7 @@ def test_a_worker_that_never_rests_is_measured(clock: FakeClock) -> None:
     def export(_: object) -> SpanExportResult:
         used.append(meter.collect())
         sum(range(100_000))
+        clock.advance(LOOK_SECONDS)
         return SpanExportResult.SUCCESS
 
     gate = threading.Event()

@@ -396,6 +396,7 @@ def test_a_fault_is_one_requests_alone(made: Made) -> None:
 def test_metrics_count_every_span_once(made: Made) -> None:
     """Many requests in many lanes, of which some fail: taken and lost add up, and none is left in flight."""
     exporter, _ = made(lambda number, _: BAD if number % 3 == 0 else ACCEPTED)
+    exporter._operations.publish(None)
     for _ in range(20):
         sent(exporter, pieces(30, size=3), 8)
     assert exporter._operations.exported == {None: 20 * 20 * 3, "400": 20 * 10 * 3}

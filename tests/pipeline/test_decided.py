@@ -46,8 +46,30 @@ def test_the_number_is_bounded() -> None:
     assert sum(decided.get(trace_id) is SHED for trace_id in range(800)) == 0
     decided = Decided(lifetime=30.0, most=100)
     for start in range(0, 1000, 50):
-        decided.sent(range(start, start + 50))
+        decided.sent([*range(start, start + 50)])
     assert sum(decided.get(trace_id) is SENT for trace_id in range(800)) == 0
+
+
+def test_a_trace_of_many_spans_is_remembered_once() -> None:
+    """However often something of it is sent, it takes the place of one."""
+    decided = Decided(lifetime=30.0, most=100)
+    decided.sent([1])
+    for _ in range(100):
+        decided.sent([2] * 50)
+    assert decided.get(1) is SENT
+
+
+def test_what_is_decided_after_it_was_sent_counts() -> None:
+    """And what is sent after it was decided changes nothing; a decision that it goes as it came binds nobody."""
+    decided = Decided(lifetime=30.0)
+    decided.sent([1])
+    decided.remember(1, SHED)
+    assert decided.get(1) is SHED
+    decided.sent([1, 2])
+    assert (decided.get(1), decided.get(2)) == (SHED, SENT)
+    decided.remember(1, SENT)
+    assert decided.get(1) is SENT
+    assert not decided.binds
 
 
 def test_what_went_out_as_it_came_binds_nobody() -> None:

@@ -393,7 +393,7 @@ def test_who_is_told_too_late_is_told_again() -> None:
     calls.intake.goes()
     calls.intake.tell()
     calls.intake.settle_inbox()
-    assert calls.offer(5) == ["stand-in"]
+    assert calls.offer(20) == ["stand-in"]
 
 
 def test_a_handler_that_raises_while_the_worker_is_told_loses_no_wake_up() -> None:

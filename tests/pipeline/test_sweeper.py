@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from otel_shed.pipeline import sweeper as module
-from otel_shed.pipeline.intake import INBOX_ROOM
+from otel_shed.pipeline.inbox import INBOX_ROOM
 from otel_shed.pipeline.sweeper import Sweeper
 from otel_shed.stats import read_stats
 from tests.conftest import ended_span
