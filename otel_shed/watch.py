@@ -117,14 +117,16 @@ class Seen:
             return FlowReading()
         # Numbers that are read one after the other, without the lock: what is a span out here is right the next time.
         ledger, intake = pipeline.ledger, pipeline.intake
-        # Those in the inbox count as what they will be if all is well.
+        # Those in the inbox count as what they will be if all is well. Up to a batch of them nobody has been told of:
+        # that is no pressure.
         waiting = len(intake.inbox)
+        untold = min(waiting, intake.sizes.gathered)
         return FlowReading(
             sampled=ledger.ended - ledger.unsampled + waiting,
             low=ledger.dropped[DropReason.LOW_PRIORITY],
             overflowed=ledger.dropped[DropReason.QUEUE_FULL],
             queued=intake.store.ready_spans,
-            fill=min(1.0, intake.store.fill + waiting / intake.store.capacity),
+            fill=min(1.0, intake.store.fill + (waiting - untold) / intake.store.capacity),
             held_bytes=intake.store.held_bytes,
             is_exporting=ledger.in_flight > 0,
             admitted=intake.admitted,

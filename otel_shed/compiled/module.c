@@ -1,5 +1,6 @@
 /* The extension module: the types and the functions, and nothing else. */
 #include "encoder.h"
+#include "exchange.h"
 #include "hot_path.h"
 #include "record.h"
 #include "request.h"
@@ -29,6 +30,10 @@ static int module_exec(PyObject *module)
 static PyMethodDef module_functions[] = {
     {"build_request", build_request, METH_O, "build_request(records, /): the request for these records."},
     {"total_size", total_size, METH_O, "total_size(records, /): how many bytes build_request would make."},
+#ifdef HAS_EXCHANGE
+    {"exchange", (PyCFunction)(void (*)(void))exchange, METH_FASTCALL,
+     "exchange(socket, head, body, seconds, /): what comes first of the answer; None if something had come before."},
+#endif
     {NULL, NULL, 0, NULL},
 };
 

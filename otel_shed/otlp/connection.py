@@ -3,8 +3,9 @@
 Owns the socket's time limit, which it sets anew before each system call: urllib3 (like every client on top of Python's
 sockets) limits one call only, so a server that sends a byte now and then could hold an export for ever. And the head of
 the last request, which is the next one's but for its length: on a connection that is kept it is sent together with the
-body, past urllib3, which takes a quarter of a millisecond for what is always the same. Used by the sending thread; only
-``Exchange.interrupt`` comes from another. The rule: no call on the socket without a limit.
+body, past urllib3, which takes a quarter of a millisecond for what is always the same; without TLS the compiled way
+does that and awaits the answer in one step. Used by the sending thread; only ``Exchange.interrupt`` comes from another.
+The rule: no call on the socket without a limit.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import codecs
 import http.client
 import io
 import re
-import select
 import socket
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from otel_shed.compiled import extension
 from otel_shed.otlp.response import OtherResponse, Response, UsualResponse, usual_response
 
 # socket.getaddrinfo() imports it with its first call. A process that forks in the middle of an import by another thread
@@ -29,6 +30,9 @@ codecs.lookup("idna")
 
 _CHUNK = 65536
 _ANSWER = 8192  # more than answers are wont to have
+# A thread that gives the interpreter up may get it back after 5 ms, and each call on a socket does so three times: for
+# the time limit, to wait, and itself. Compiled, it is once for all of them.
+_exchange: Callable[[socket.socket, bytes, bytes, float], bytes | None] | None = getattr(extension, "exchange", None)
 _LENGTH = re.compile(rb"(\r\ncontent-length: *)[0-9]+", re.IGNORECASE)
 
 
@@ -77,11 +81,8 @@ class Exchange:
 class KeptConnection(Protocol):
     """A connection that a request has gone over."""
 
-    def can_go_on(self) -> bool:
-        """Whether another may, which is the same but for its body: the server has not closed it."""
-
-    def post(self, body: bytes) -> Response | UsualResponse:
-        """Send that one; what comes back."""
+    def post(self, body: bytes) -> Response | UsualResponse | None:
+        """Send another, the same but for its body; what comes back. None if it cannot go over it: it is closed."""
 
 
 class _DeadlineReader(io.RawIOBase):
@@ -133,7 +134,7 @@ class _WithDeadline(HTTPConnection):
         self._exchange = exchange
         self._head: tuple[bytes, bytes] | None = None  # up to the body's length, and after it
         self._head_is_next = False
-        self._readable: Any = None  # a poll object for this socket alone, where that is one of the system's
+        self._exchanges = False
 
     def _new_conn(self) -> socket.socket:
         """Connect to one of the host's addresses; each gets its share of the time, not all of it as with urllib3."""
@@ -158,11 +159,9 @@ class _WithDeadline(HTTPConnection):
         self._exchange.connected = True
         super().connect()
         self._exchange.use(self.sock)
-        self._readable = None
-        # gevent's is of the thread that makes it.
-        if type(self.sock) is socket.socket and getattr(select, "poll", type).__module__ == "select":
-            self._readable = select.poll()
-            self._readable.register(self.sock, select.POLLIN)
+        # TLS has its own way, and so have gevent's sockets.
+        kind = type(self.sock)
+        self._exchanges = kind is socket.socket and kind.__module__ == "socket"
 
     def request(self, *args: Any, **options: Any) -> None:
         self._exchange.requested = True
@@ -189,58 +188,46 @@ class _WithDeadline(HTTPConnection):
 
     def _send_together(self, head: bytes, body: bytes) -> None:
         """In one packet, where there is room, and without a copy where the system takes both."""
-        if self._readable is None or not hasattr(socket.socket, "sendmsg"):
+        if type(self.sock) is not socket.socket or not hasattr(socket.socket, "sendmsg"):
             self.send(head + body)
             return
-        left = len(head) + len(body)
-        self._do_not_wait(self.sock)
-        try:
-            left -= self.sock.sendmsg((head, body))
-        except BlockingIOError:
-            pass
+        self.sock.settimeout(self._exchange.left())
+        left = len(head) + len(body) - self.sock.sendmsg((head, body))
         if left > len(body):
             self.send(head[-(left - len(body)) :] + body)
         elif left:
             self.send(memoryview(body)[-left:])
 
-    def can_go_on(self) -> bool:
-        # TLS inside TLS is no socket of Python's.
-        if self._head is None or not isinstance(self.sock, socket.socket):
-            return False
-        return self.is_connected if self._readable is None else not self._readable.poll(0)
-
-    def post(self, body: bytes) -> Response | UsualResponse:
-        assert self._head is not None
-        self._exchange.requested = True
+    def post(self, body: bytes) -> Response | UsualResponse | None:
+        if self._head is None or self.sock is None:
+            return None
         to_length, rest = self._head
-        try:
-            self._send_together(b"%b%d%b" % (to_length, len(body), rest), body)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # a server may answer without having read all, and leave
+        head = b"%b%d%b" % (to_length, len(body), rest)
         connected: socket.socket = self.sock
-        received = self._receive(connected)
+        if _exchange is not None and self._exchanges:
+            self._exchange.requested = True
+            received = _exchange(connected, head, body, self._exchange.left())
+        else:
+            received = self._post_plain(connected, head, body)
+        if received is None:
+            self._exchange.requested = False
+            return None
         self._exchange.heard = bool(received)
         if (usual := usual_response(received)) is not None:
             return usual
         source: Any = _DeadlineSocket(connected, self._exchange, received)
         return OtherResponse(http.client.HTTPResponse(source, method="POST"), self)
 
-    @staticmethod
-    def _do_not_wait(connected: socket.socket) -> None:
-        # With a limit each call is three of the system's, and during each of these another thread may take the
-        # interpreter, for 5 ms. Without waiting it is one.
-        if connected.gettimeout() != 0.0:
-            connected.settimeout(0.0)
-
-    def _receive(self, connected: socket.socket) -> bytes:
-        """What has come of the answer first."""
-        if self._readable is not None:
-            self._do_not_wait(connected)
-            while self._readable.poll(1000.0 * self._exchange.left()):
-                try:
-                    return connected.recv(_ANSWER)
-                except BlockingIOError:  # a packet that was not for us after all
-                    pass
+    def _post_plain(self, connected: socket.socket, head: bytes, body: bytes) -> bytes | None:
+        """What comes of the answer first; None if something had come before, if only the end."""
+        # TLS inside TLS is no socket of Python's.
+        if not isinstance(connected, socket.socket) or not self.is_connected:
+            return None
+        self._exchange.requested = True
+        try:
+            self._send_together(head, body)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # a server may answer without having read all, and leave
         connected.settimeout(self._exchange.left())
         return connected.recv(_ANSWER)
 

@@ -85,7 +85,7 @@ class HTTPTransport:
         exchange.begin()
         try:
             connection = exchange.connection
-            response = connection.post(body) if connection and connection.can_go_on() else self._request(body)
+            response = (connection.post(body) if connection else None) or self._request(body)
             if response is None:
                 return no_answer("cancelled", "the exporter was shut down")
         # http.client and OpenSSL have their own exceptions; ValueError is a URL or header that cannot be sent.

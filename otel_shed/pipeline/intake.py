@@ -21,22 +21,15 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from otel_shed.native import MOMENT_SECONDS, give_way
+from otel_shed.native import give_way
 from otel_shed.outcome import DropReason
+from otel_shed.pipeline import way
 from otel_shed.pipeline.inbox import InboxSizes
 from otel_shed.pipeline.ledger import Fate, Ledger
 from otel_shed.pipeline.store import Batch, Shed, Store
 from otel_shed.record import SpanRecord
 
 NEVER = sys.maxsize
-
-# A thread that never waits keeps the interpreter for 5 ms at a time (sys.getswitchinterval), twice for each request, in
-# which it may end more spans than fit into one. So when as much of the queue waits to go out, who ends spans lets
-# others have the interpreter, once in a hundred spans or so, and the longer the fuller it is, up to some milliseconds:
-# then there is room for what would be lost. A call that lasts longer than so many seconds waits for the collector, and
-# it would be no help.
-GIVES_WAY_AT = 1 / 4
-LONG_CALL = 0.05
 
 
 class StandIn(Protocol):
@@ -76,7 +69,7 @@ class Intake:
         self.sizes = sizes = InboxSizes.of(capacity=self.store.capacity, max_bytes=max_bytes)
         # These are read for each span.
         self._room, self.largest = sizes.room, sizes.largest
-        self._roomy = max(1, int(GIVES_WAY_AT * self.store.capacity))
+        self._roomy = max(1, int(way.GIVES_WAY_AT * self.store.capacity))
         # Records, batches of them, what is booked without being held (a fate and how many spans), and what is to be
         # done once all that stands before it is held.
         self.inbox: list[Any] = []
@@ -135,8 +128,8 @@ class Intake:
                 raise
         if len(self.inbox) > self._room:
             self.settle_inbox()
-        elif self.store.is_streaming and self.store.ready_spans > self._roomy and self._clock() < self._brief_until:
-            give_way(2 * MOMENT_SECONDS * (self.store.ready_spans / self.store.capacity / GIVES_WAY_AT) ** 3)
+        elif self.store.ready_spans > self._roomy and self._clock() < self._brief_until:
+            give_way(way.seconds_at(self.store.ready_spans / self.store.capacity))
 
     def _call_worker(self) -> None:
         if self._wake is not None:
@@ -225,11 +218,14 @@ class Intake:
         if self._shed is not None:
             self._shed(records)
 
-    def goes(self) -> None:
-        """In the ledger: the worker is about to be in a call. Nobody needs to wake it: it looks before it waits."""
+    def goes(self, *, is_brief: bool = True) -> None:
+        """In the ledger: the worker is about to be in a call. Nobody needs to wake it: it looks before it waits.
+
+        ``is_brief``: who fills the queue is to give way to it, for a while.
+        """
         self.wake_at = self.wake_at_bytes = NEVER
         self.looks_at = -math.inf
-        self._is_worker_away, self._brief_until = True, self._clock() + LONG_CALL
+        self._is_worker_away, self._brief_until = True, self._clock() + way.PATIENCE_SECONDS if is_brief else -math.inf
         self.look_at = self._looks_from = self._while_away()
 
     def _while_away(self) -> int:

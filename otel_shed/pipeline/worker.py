@@ -17,6 +17,7 @@ from threading import TIMEOUT_MAX
 from otel_shed.log_limit import LogLimit
 from otel_shed.native import Lock, Signal, allocate_lock, thread_id
 from otel_shed.outcome import DropReason, Outcome
+from otel_shed.pipeline import way
 from otel_shed.pipeline.batch_size import BatchSize
 from otel_shed.pipeline.flush import Flush
 from otel_shed.pipeline.intake import Intake
@@ -93,6 +94,8 @@ class Worker:
         self.last_turn = self._clock()
         self._looked = -math.inf
         self.last_outcome: Outcome | None = None
+        # The last two calls; one alone may be chance.
+        self._were_quick = True, True
         self.thread_id: int | None = None
 
     # -- called by other threads ---------------------------------------------------------------------------------
@@ -199,7 +202,7 @@ class Worker:
             urgent, size = self._intake.closed or bool(self._flushes), self._batch_size.spans
             full = ready >= size or store.ready_bytes >= self._batch_bytes
             if ready and (urgent or full or (self._due is not None and now >= self._due)):
-                self._intake.goes()
+                self._intake.goes(is_brief=True in self._were_quick)
                 self._due, self._expects_more = None, full and store.is_streaming
                 at_once = self._sender.at_once
                 return self._intake.take(size * at_once, self._batch_bytes * at_once), None
@@ -272,6 +275,7 @@ class Worker:
         self._batch_size.sent(spans, outcome)
         self.last_turn = self._clock()
         self.last_outcome = outcome
+        self._were_quick = self._were_quick[1], way.is_quick(outcome)
         if outcome.accepted < spans:
             self.losses.report(spans, outcome)
 

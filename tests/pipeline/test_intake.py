@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from otel_shed.outcome import DropReason, Outcome
-from otel_shed.pipeline.intake import LONG_CALL, NEVER, Intake
+from otel_shed.pipeline import way
+from otel_shed.pipeline.intake import NEVER, Intake
 from otel_shed.pipeline.ledger import Fate, Ledger
 from otel_shed.record import Priority, SpanRecord
 from otel_shed.testing.clock import FakeClock
@@ -413,7 +414,7 @@ def test_a_handler_that_raises_while_the_worker_is_told_loses_no_wake_up() -> No
 
 
 def test_who_fills_the_queue_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where much waits to go out as it came, once in some spans; not while spans are decided on, nor in between."""
+    """Where much waits to go out, once in some spans; also while spans are decided on, not in between."""
     ways: list[float] = []
     monkeypatch.setattr("otel_shed.pipeline.intake.give_way", ways.append)
     calls = Calls(capacity=80)
@@ -435,7 +436,7 @@ def test_who_fills_the_queue_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     calls.intake.settle_inbox()
     calls.intake.store.is_streaming = False
     assert calls.offer(10) == ["stand-in"]
-    assert len(ways) == 2
+    assert len(ways) == 3
 
 
 def test_who_fills_the_smallest_queue_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,7 +461,10 @@ def test_who_fills_the_queue_does_not_wait_for_a_collector(monkeypatch: pytest.M
     calls.intake.goes()
     calls.offer(30)
     calls.intake.settle_inbox()
-    calls.clock.advance(1.5 * LONG_CALL)
+    calls.clock.advance(1.5 * way.PATIENCE_SECONDS)
+    calls.offer(30)
+    calls.intake.settle_inbox()
+    calls.intake.goes(is_brief=False)
     calls.offer(30)
     assert ways == []
     calls.intake.settle_inbox()

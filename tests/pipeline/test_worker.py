@@ -376,3 +376,69 @@ def test_a_loss_is_one_line_a_minute(bench: Bench, caplog: pytest.LogCaptureFixt
     assert len(lines) == 2
     assert "4 spans lost" in lines[0]
     assert "connection refused" in lines[0]
+
+
+def test_after_a_full_batch_another_is_expected(bench: Bench) -> None:
+    """Its first span wakes nobody; all of it does, and so does a quarter of the time for which a batch gathers."""
+    bench.end(4)
+    assert bench.worker.turn() == 1.25
+    assert not bench.end(3)
+    assert bench.end(1)
+    assert bench.worker.turn() == 1.25
+    assert bench.sent == [4, 4]
+    bench.clock.advance(1.25)
+    assert bench.worker.turn() is None
+    assert bench.end(1)
+
+
+def test_what_came_while_a_batch_was_expected_waits_no_longer_for_that(bench: Bench) -> None:
+    """The time in which it was not seen is part of the schedule delay."""
+    bench.end(4)
+    bench.worker.turn()
+    bench.end(1)
+    bench.clock.advance(1.25)
+    assert bench.worker.turn() == 3.75
+    bench.clock.advance(3.75)
+    bench.worker.turn()
+    assert bench.sent == [4, 1]
+    assert bench.worker.turn() is None  # that was no full one
+
+
+def test_who_fills_the_queue_gives_way_to_quick_calls(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that took long may be chance; after two it does not, nor after calls that came to nothing."""
+    given: list[bool] = []
+    goes = bench.intake.goes
+
+    def watched(*, is_brief: bool) -> None:
+        given.append(is_brief)
+        goes(is_brief=is_brief)
+
+    monkeypatch.setattr(bench.intake, "goes", watched)
+    quick, long = Outcome(accepted=4, duration=0.01), Outcome(accepted=4, duration=0.5)
+    refused = Outcome(accepted=0, reason=DropReason.NOT_RETRYABLE, duration=0.01)
+    bench.sender.script = [quick, long, quick, long, long, quick, refused, refused, quick]
+    for _ in range(9):
+        bench.end(4)
+        bench.worker.turn()
+    assert given == [True, True, True, True, True, False, True, True, False]
+
+
+def test_a_worker_that_has_no_end_of_batches_looks_up_now_and_then(bench: Bench) -> None:
+    """Before a batch when it has not for a while, or a flush waits for it; and always before it rests."""
+    looks: list[float] = []
+
+    def look(now: float) -> float | None:
+        looks.append(now - began)
+        return None
+
+    began = bench.clock()
+    bench.worker._look = look
+    bench.sender.script = [lambda records: bench.clock.advance(0.02) or Outcome(accepted=len(records))] * 8
+    bench.end(32)
+    bench.worker.turn()
+    assert looks == pytest.approx([0.0, 0.06, 0.12, 0.16])
+    bench.end(4)
+    bench.worker.request_flush(1.0)
+    looks.clear()
+    bench.worker.turn()
+    assert looks == pytest.approx([0.16, 0.16])
