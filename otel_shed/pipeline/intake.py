@@ -129,7 +129,7 @@ class Intake:
         if len(self.inbox) > self._room:
             self.settle_inbox()
         elif self.store.ready_spans > self._roomy and self._clock() < self._brief_until:
-            give_way(way.seconds_at(self.store.ready_spans / self.store.capacity))
+            give_way(way.seconds_at(self.store.ready_spans / self.store.capacity, self._room))
 
     def _call_worker(self) -> None:
         if self._wake is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from otel_shed.native import MOMENT_SECONDS
 from otel_shed.outcome import Outcome
+from otel_shed.pipeline.inbox import INBOX_ROOM
 
 # Of the queue, waiting to go out.
 GIVES_WAY_AT = 1 / 4
@@ -21,9 +22,13 @@ QUICK_SECONDS = 0.05
 PATIENCE_SECONDS = 0.1
 
 
-def seconds_at(fill: float) -> float:
-    """For how long, where so much of the queue waits to go out, more than GIVES_WAY_AT."""
-    return min(LONGEST_SECONDS, 2 * MOMENT_SECONDS * (fill / GIVES_WAY_AT) ** _POWER)
+def seconds_at(fill: float, room: int) -> float:
+    """For how long, where so much of the queue waits to go out, more than GIVES_WAY_AT.
+
+    ``room``: of the inbox. Who fills a small one is asked the more often.
+    """
+    seconds = min(LONGEST_SECONDS, 2 * MOMENT_SECONDS * (fill / GIVES_WAY_AT) ** _POWER)
+    return max(MOMENT_SECONDS, seconds * room / INBOX_ROOM)
 
 
 def is_quick(outcome: Outcome) -> bool:

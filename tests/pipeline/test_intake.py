@@ -432,7 +432,6 @@ def test_who_fills_the_queue_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     calls.intake.settle_inbox()
     assert calls.offer(10) == ["stand-in"]
     assert len(ways) == 2
-    assert 10 * ways[0] < ways[1] < 0.01  # the fuller, the longer
     calls.intake.settle_inbox()
     calls.intake.store.is_streaming = False
     assert calls.offer(10) == ["stand-in"]
@@ -450,7 +449,7 @@ def test_who_fills_the_smallest_queue_gives_way(monkeypatch: pytest.MonkeyPatch)
             calls.offer(capacity)
             calls.intake.settle_inbox()
         assert calls.ledger.queued == capacity
-    assert max(ways) < 0.01
+    assert max(ways) < 0.0002
 
 
 def test_who_fills_the_queue_does_not_wait_for_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
