@@ -2,7 +2,7 @@
 
 Owns nothing but what was found at import. The rule: nothing works only with them. They are built by ``pip install`` if
 there is a compiler, need an interpreter with its lock, and are left aside with OTEL_SHED_PURE_PYTHON=true; whoever uses
-one of them first compares it with the plain Python one.
+one of them first compares what it makes with what the plain Python one does (but for an exchange, which makes nothing).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 /* A request sent and the answer's first bytes received in one step, during which others have the interpreter.
  *
  * Owns nothing that outlives a call. A thread that gives the interpreter up gets it back from one that never waits
- * after 5 ms (sys.getswitchinterval), so it is given up once, not for each system call. The rule: no wait outlasts the
- * time limit, and a signal that comes in the middle is handled in the middle.
+ * after 5 ms (sys.getswitchinterval), so it is given up once, not for each system call. The rules: no wait outlasts the
+ * time limit; a signal that comes in the middle is handled in the middle; and since a descriptor is a number that the
+ * system gives away again, the caller sees to it that nobody closes the socket meanwhile.
  */
 #include "exchange.h"
 
@@ -46,7 +47,7 @@ static double now(void)
 static int wait_for(const Exchange *self, short events)
 {
     double left = self->deadline - now();
-    if (left <= 0.0) {
+    if (!(left > 0.0)) {
         return 0;
     }
     struct pollfd polled = {.fd = self->socket, .events = events};
@@ -91,6 +92,9 @@ static End go_on(Exchange *self)
             has_been_sent(self, (size_t)sent);
             if (self->parts[0].iov_len + self->parts[1].iov_len == 0) {
                 self->stage = AWAITING;
+            }
+            else if (!(now() < self->deadline)) { /* the server reads as fast as we write, and there is more */
+                return LATE;
             }
         }
         else if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -163,8 +167,11 @@ PyObject *exchange(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_s
         .room = room,
         .room_size = sizeof(room),
     };
+    if (self.socket < 0) {
+        return NULL;
+    }
     double seconds = PyFloat_AsDouble(arguments[3]);
-    if (self.socket < 0 || (seconds == -1.0 && PyErr_Occurred())) {
+    if (seconds == -1.0 && PyErr_Occurred()) {
         return NULL;
     }
     self.deadline = now() + seconds;

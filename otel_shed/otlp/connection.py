@@ -44,6 +44,7 @@ class Exchange:
         self.deadline = 0.0
         self.connection: KeptConnection | None = None  # that the last request went over
         self._socket: socket.socket | None = None
+        self._interrupted = False
         self.begin()
 
     def begin(self) -> None:
@@ -53,7 +54,9 @@ class Exchange:
         self.heard = False
 
     def left(self) -> float:
-        """Seconds until the deadline; TimeoutError when there are none."""
+        """Seconds until the deadline; TimeoutError if there are none, ConnectionAbortedError after ``interrupt``."""
+        if self._interrupted:
+            raise ConnectionAbortedError("interrupted")
         left = self.deadline - self._clock()
         if left <= 0:
             raise TimeoutError("the time limit has passed")
@@ -68,7 +71,8 @@ class Exchange:
         self._socket = connected
 
     def interrupt(self) -> None:
-        """End the call on the socket that the sending thread is in, from another thread."""
+        """End the call on the socket that the sending thread is in, from another thread, and have none follow."""
+        self._interrupted = True  # first: a socket that is not known yet finds it
         if (connected := self._socket) is None:
             return
         try:

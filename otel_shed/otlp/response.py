@@ -50,6 +50,7 @@ class UsualResponse:
 
 # Names and values as RFC 9110 5.1 and 5.5 have them; whatever else is left to http.client.
 _USUAL = re.compile(rb"HTTP/1\.1 200 [^\r\n]*\r\n((?:[!#-'*+\-.0-9A-Z^-z|~]+:[^\r\n\x00]*\r\n)+)\r\n")
+_MOST_HEADERS = 100  # http.client takes no more
 _UNUSUAL_HEADERS = frozenset({"connection", "content-encoding", "transfer-encoding"})
 
 
@@ -64,7 +65,7 @@ def usual_response(received: bytes) -> UsualResponse | None:
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip(" \t")
     body = received[match.end() :]
-    if match[1].count(b"\n") != len(headers) or headers.keys() & _UNUSUAL_HEADERS:
+    if not match[1].count(b"\n") == len(headers) <= _MOST_HEADERS or headers.keys() & _UNUSUAL_HEADERS:
         return None
     return UsualResponse(headers, body) if headers.get("content-length") == str(len(body)) else None
 

@@ -1,8 +1,9 @@
 """OTLP over HTTP: one POST on a connection that is kept alive.
 
 Owns the connection, through urllib3's pool of one, and the body that was compressed last. The sending thread makes and
-uses both; ``cancel`` only shuts the socket down, from its own thread. The rule: nothing of an exchange, however slowly
-the server trickles, outlasts its deadline.
+uses both; ``cancel`` only shuts the socket down, from its own thread. The rules: nothing of an exchange, however slowly
+the server trickles, outlasts its deadline; and nobody closes a socket that the sending thread is using, whose number
+would be another's by then.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from urllib.parse import unquote
 import urllib3
 from urllib3.exceptions import HTTPError
 
+from otel_shed.native import allocate_lock
 from otel_shed.otlp.certificates import tls_context
 from otel_shed.otlp.compress import compressed, compression_library
 from otel_shed.otlp.connection import Exchange, HTTPPool, HTTPSPool
@@ -58,10 +60,16 @@ class HTTPTransport:
     def _renew(self) -> None:
         self._manager: urllib3.PoolManager | None = None
         self._exchange = Exchange(self._clock)
-        self._cancelled = False
+        self._in_use = allocate_lock()  # held to use the connection, or to close it
+        self._cancelled = self._closed = False
 
     def send(self, payload: bytes, timeout: float) -> Attempt:
-        body = self._body(payload)
+        with self._in_use:
+            attempt = self._send(self._body(payload), timeout)
+        self._close_unused()
+        return attempt
+
+    def _send(self, body: bytes, timeout: float) -> Attempt:
         exchange = self._exchange
         exchange.deadline = self._clock() + bounded(timeout)
         attempt = self._post(body)
@@ -87,12 +95,15 @@ class HTTPTransport:
             connection = exchange.connection
             response = (connection.post(body) if connection else None) or self._request(body)
             if response is None:
-                return no_answer("cancelled", "the exporter was shut down")
+                return _CANCELLED
         # http.client and OpenSSL have their own exceptions; ValueError is a URL or header that cannot be sent.
         except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
             # With the pool goes its TLS context: certificates that were replaced are read for the next connection.
             self._drop()
-            return _unanswered(error)
+            return _CANCELLED if self._cancelled else _unanswered(error)
+        except BaseException:  # a signal handler's: the next request must not get the answer to this one
+            self._drop()
+            raise
         try:
             return self._read(response)
         finally:
@@ -158,7 +169,14 @@ class HTTPTransport:
 
     def close(self) -> None:
         self.cancel()
-        self._drop()
+        self._closed = True
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        """Close the connection, if it is to be, and nobody uses it; who does comes by here afterwards."""
+        if self._closed and self._in_use.acquire(False):
+            self._drop()
+            self._in_use.release()
 
     def _drop(self) -> None:
         manager, self._manager = self._manager, None
@@ -170,6 +188,8 @@ class HTTPTransport:
         # The parent's socket is closed here with its last reference, which sends nothing over it.
         self._renew()
 
+
+_CANCELLED = no_answer("cancelled", "the exporter was shut down")
 
 # The first that fits decides, from the outermost exception inwards; urllib3's own are in none of these.
 _CODES: tuple[tuple[type[BaseException], str], ...] = (

@@ -69,6 +69,7 @@ class Intake:
         self.sizes = sizes = InboxSizes.of(capacity=self.store.capacity, max_bytes=max_bytes)
         # These are read for each span.
         self._room, self.largest = sizes.room, sizes.largest
+        self._way = way.Way(room=sizes.room)
         self._roomy = max(1, int(way.GIVES_WAY_AT * self.store.capacity))
         # Records, batches of them, what is booked without being held (a fate and how many spans), and what is to be
         # done once all that stands before it is held.
@@ -128,8 +129,12 @@ class Intake:
                 raise
         if len(self.inbox) > self._room:
             self.settle_inbox()
-        elif self.store.ready_spans > self._roomy and self._clock() < self._brief_until:
-            give_way(way.seconds_at(self.store.ready_spans / self.store.capacity, self._room))
+        elif (
+            self.store.ready_spans > self._roomy
+            and (now := self._clock()) < self._brief_until
+            and (seconds := self._way.seconds(self.store.ready_spans / self.store.capacity, now))
+        ):
+            give_way(seconds)
 
     def _call_worker(self) -> None:
         if self._wake is not None:

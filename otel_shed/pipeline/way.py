@@ -2,8 +2,10 @@
 
 A thread that never waits keeps it for 5 ms at a time (sys.getswitchinterval), once or more for each request, in which
 it may end more spans than fit into one. So while the queue fills, who ends spans gives way, once in a hundred spans or
-so, and for the longer the fuller it is: then there is room for what would be lost. Values only. The rule: this is for
-an exporter that is kept from its work; where a call waits for the collector instead, nobody waits for that.
+so, and for the longer the fuller it is: then there is room for what would be lost. Asked by application threads, which
+may lose each other's writing of what is left: as near as matters. The rules: this is for an exporter that is kept from
+its work, and not where a call waits for the collector; and it rides over a burst, while of a load that lasts it takes
+no more than a twentieth.
 """
 
 from __future__ import annotations
@@ -17,18 +19,33 @@ GIVES_WAY_AT = 1 / 4
 # At twice as much it is the longest: a request takes about as long where the interpreter is free.
 LONGEST_SECONDS = 0.005
 _POWER = 6
+# In all, in a burst, and by the second after it.
+BURST_SECONDS = 0.4
+SHARE = 1 / 20
 # What a call may take that is kept from its work. One alone may be longer by chance, by so much.
 QUICK_SECONDS = 0.05
 PATIENCE_SECONDS = 0.1
 
 
-def seconds_at(fill: float, room: int) -> float:
-    """For how long, where so much of the queue waits to go out, more than GIVES_WAY_AT.
+class Way:
+    """Of one intake, whose inbox has so much ``room``: who fills a small one is asked the more often."""
 
-    ``room``: of the inbox. Who fills a small one is asked the more often.
-    """
-    seconds = min(LONGEST_SECONDS, 2 * MOMENT_SECONDS * (fill / GIVES_WAY_AT) ** _POWER)
-    return max(MOMENT_SECONDS, seconds * room / INBOX_ROOM)
+    def __init__(self, *, room: int) -> None:
+        self._scale = room / INBOX_ROOM
+        self._left = BURST_SECONDS
+        self._asked_at = 0.0
+
+    def seconds(self, fill: float, now: float) -> float:
+        """For how long, where so much of the queue waits to go out, more than GIVES_WAY_AT; 0 is not at all."""
+        wanted = self._scale * min(LONGEST_SECONDS, 2 * MOMENT_SECONDS * (fill / GIVES_WAY_AT) ** _POWER)
+        earned = SHARE * max(0.0, now - self._asked_at)
+        self._asked_at = now
+        self._left = left = min(BURST_SECONDS, self._left + earned)
+        given = max(MOMENT_SECONDS, wanted)
+        if given > left:
+            return 0.0
+        self._left = left - given
+        return given
 
 
 def is_quick(outcome: Outcome) -> bool:

@@ -86,10 +86,13 @@ class Worker:
         self._at_work: Lock = allocate_lock()
         self._flushes: list[Flush] = []
         self.losses.restart()
-        # When the batch that is gathering goes.
+        # When what has come goes, and how much of it is still to go then.
         self._due: float | None = None
+        self._owed = 0
         # Whether the last batch was full; seconds for which spans may have waited before they are seen.
         self._expects_more, self._expected = False, 0.0
+        # Whether the thread that turns goes on to something else: then nobody comes back by itself.
+        self._is_guest = False
         self.finished = Signal()
         self.last_turn = self._clock()
         self._looked = -math.inf
@@ -131,7 +134,14 @@ class Worker:
 
     def turn_here(self, timeout: float) -> None:
         """Turn once on the caller's thread, where none can be started; waits so long for another that does."""
-        self._alone(self.turn, max(0.0, min(timeout, TIMEOUT_MAX)))
+        self._alone(self._turn_as_guest, max(0.0, min(timeout, TIMEOUT_MAX)))
+
+    def _turn_as_guest(self) -> None:
+        self._is_guest = True
+        try:
+            self.turn()
+        finally:
+            self._is_guest = False
 
     def _alone(self, work: Callable[[], object], timeout: float) -> None:
         at_work = self._at_work
@@ -196,16 +206,22 @@ class Worker:
             pause = store.look(now)
             ready = 0 if self._ledger.abandoned else store.ready_spans
             if ready == 0:
-                self._due = None
+                self._due, self._owed = None, 0
             elif self._due is None:
                 self._due = now + self._linger - self._expected
+            if self._due is not None and now >= self._due:
+                self._owed = self._owed or ready
             urgent, size = self._intake.closed or bool(self._flushes), self._batch_size.spans
             full = ready >= size or store.ready_bytes >= self._batch_bytes
-            if ready and (urgent or full or (self._due is not None and now >= self._due)):
+            if ready and (urgent or full or self._owed):
                 self._intake.goes(is_brief=True in self._were_quick)
-                self._due, self._expects_more = None, full and store.is_streaming
+                self._expects_more = full and store.is_streaming and not self._is_guest
                 at_once = self._sender.at_once
-                return self._intake.take(size * at_once, self._batch_bytes * at_once), None
+                batch = self._intake.take(size * at_once, self._batch_bytes * at_once)
+                if 0 < self._owed <= len(batch.records):
+                    self._due = None  # what is left came later
+                self._owed = max(0, self._owed - len(batch.records))
+                return batch, None
             # After a full batch more is expected: then the first span of the next one is not worth a wake-up.
             self._expected = EXPECTED_SHARE * self._linger if self._expects_more else 0.0
             self._expects_more = False

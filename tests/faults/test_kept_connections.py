@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -187,3 +191,119 @@ def test_an_answer_that_comes_before_the_body_was_read() -> None:
 
     attempts, _ = sent(serve, b"one", b"x" * 3_000_000)
     assert [attempt.code for attempt in attempts] == ["200", "413"]
+
+
+def transport_to(server: RawServer) -> HTTPTransport:
+    settings = ExporterSettings.resolve(
+        {}, protocol="http/protobuf", endpoint=f"http://127.0.0.1:{server.port}/v1/traces"
+    )
+    return HTTPTransport(settings)
+
+
+def test_a_socket_in_use_is_not_closed() -> None:
+    """Its number would be given to another one, of the program's, which the request would then go to."""
+    asked, closed = threading.Event(), threading.Event()
+    numbers: list[int] = []
+    attempts: list[Attempt] = []
+
+    def serve(connection: Connection) -> None:
+        connection.request()
+        connection.send(OK)
+        connection.wait()
+
+    with RawServer(serve) as server:
+        transport = transport_to(server)
+        transport.send(b"one", 10.0)
+        connection: Any = transport._exchange.connection
+        used = connection.sock
+
+        def post(_: bytes) -> None:
+            asked.set()
+            assert closed.wait(10.0)
+            numbers.append(used.fileno())
+            raise ConnectionResetError
+
+        connection.post = post
+        sending = threading.Thread(target=lambda: attempts.append(transport.send(b"two", 10.0)))
+        sending.start()
+        assert asked.wait(10.0)
+        transport.close()
+        closed.set()
+        sending.join()
+        assert numbers[0] >= 0
+        assert used.fileno() == -1
+        attempts.append(transport.send(b"three", 10.0))
+    assert [attempt.code for attempt in attempts] == ["cancelled", "cancelled"]
+
+
+def test_a_connection_that_is_idle_is_closed_at_once() -> None:
+    """Nobody comes by any more."""
+    with RawServer(lambda connection: connection.request() and connection.send(OK)) as server:
+        transport = transport_to(server)
+        transport.send(b"one", 10.0)
+        connection: Any = transport._exchange.connection
+        used = connection.sock
+        transport.close()
+        assert used.fileno() == -1
+
+
+def test_an_answer_that_was_not_waited_for_is_nobody_elses() -> None:
+    """A signal handler that raises in the middle of a request ends its connection."""
+
+    def serve(connection: Connection) -> None:
+        connection.request()
+        connection.send(OK)
+        if connection.request() != b"two":
+            connection.send(OK)
+            return
+        os.kill(os.getpid(), signal.SIGALRM)
+        ended.wait(10.0)
+        connection.send(b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n")
+
+    class Alarm(BaseException):
+        pass
+
+    def raising(*_: object) -> None:
+        raise Alarm
+
+    ended = threading.Event()
+    before = signal.signal(signal.SIGALRM, raising)
+    try:
+        with RawServer(serve) as server:
+            transport = transport_to(server)
+            assert transport.send(b"one", 10.0).accepted
+            with pytest.raises(Alarm):
+                transport.send(b"two", 10.0)
+            ended.set()
+            assert transport.send(b"three", 10.0).code == "200"
+            assert transport.send(b"four", 10.0).code == "200"
+            transport.close()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert server.connections == 2
+
+
+def test_what_is_cancelled_before_it_has_a_socket_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names may take long to be looked up."""
+    looking, cancelled = threading.Event(), threading.Event()
+    look_up = socket.getaddrinfo
+
+    def slowly(*arguments: Any, **options: Any) -> Any:
+        looking.set()
+        assert cancelled.wait(10.0)
+        return look_up(*arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    attempts: list[Attempt] = []
+    with RawServer(lambda connection: connection.send(OK)) as server:
+        transport = transport_to(server)
+        sending = threading.Thread(target=lambda: attempts.append(transport.send(b"one", 10.0)))
+        sending.start()
+        assert looking.wait(10.0)
+        transport.cancel()
+        cancelled.set()
+        sending.join()
+        attempts.append(transport.send(b"two", 10.0))
+        transport.close()
+    assert [attempt.code for attempt in attempts] == ["cancelled", "cancelled"]
+    assert server.requests == []

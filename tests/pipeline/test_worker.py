@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import pytest
 
@@ -11,6 +12,7 @@ from otel_shed.outcome import DropReason, Outcome
 from otel_shed.pipeline.intake import NEVER, Intake
 from otel_shed.pipeline.ledger import Ledger
 from otel_shed.pipeline.worker import Worker
+from otel_shed.record import SpanRecord
 from otel_shed.testing.clock import FakeClock
 from tests.pipeline.scripted_sender import ScriptedSender
 from tests.pipeline.stores import streaming
@@ -442,3 +444,44 @@ def test_a_worker_that_has_no_end_of_batches_looks_up_now_and_then(bench: Bench)
     looks.clear()
     bench.worker.turn()
     assert looks == pytest.approx([0.16, 0.16])
+
+
+def test_what_was_left_over_when_the_time_came_does_not_wait_again(bench: Bench) -> None:
+    """All that had come by then goes at once, in as many batches as it takes; what comes later has its own time."""
+    bench.end(3)
+    assert bench.worker.turn() == 5.0
+    bench.end(6)
+    bench.intake.settle_inbox()  # as a reading of everything that has ended does
+    bench.clock.advance(5.0)
+
+    def meanwhile(records: Sequence[SpanRecord]) -> Outcome:
+        bench.end(5)
+        return Outcome(accepted=len(records))
+
+    bench.sender.script = [meanwhile]
+    assert bench.worker.turn() == 5.0
+    assert bench.sent == [4, 4, 4]
+    bench.clock.advance(5.0)
+    bench.worker.turn()
+    assert bench.sent == [4, 4, 4, 2]
+
+
+def test_what_a_full_batch_leaves_keeps_its_time(bench: Bench) -> None:
+    """It may have come as early as what has gone."""
+    bench.end(3)
+    bench.worker.turn()
+    bench.clock.advance(4.0)
+    bench.end(3)
+    assert bench.worker.turn() == pytest.approx(1.0)
+    assert bench.sent == [4]
+    bench.clock.advance(1.0)
+    bench.worker.turn()
+    assert bench.sent == [4, 2]
+
+
+def test_a_guest_expects_nothing(bench: Bench) -> None:
+    """Where no thread stays to look by itself, the first span after a full batch is told of."""
+    bench.end(4)
+    bench.worker.turn_here(1.0)
+    assert bench.sent == [4]
+    assert bench.end(1)
