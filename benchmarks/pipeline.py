@@ -1,12 +1,13 @@
 """What tracing costs the whole process, and what arrives: stock, ours and no processor, in turns, in one process.
 
-    python -m benchmarks.pipeline [--rounds N] [--spans 4096] [--burst 40000]
+    python -m benchmarks.pipeline [--rounds N] [--spans 16384] [--burst 40000]
 
 Spans of five attributes are made as fast as possible and exported to a receiver in another process, over gRPC and HTTP,
-with and without compression. First with a queue that holds them all, so that nothing is lost, in turns of eight
-batches: CPU is that of the whole process until all is delivered; extra CPU a delivered span is what is more than in the
-same round without a processor, divided by the spans that the receiver counted. Then bursts with the queue as it is by
-default: how many of them are delivered, and how many a second the program makes.
+with and without compression. First with a queue that holds them all, so that nothing is lost, in turns of 32 batches:
+CPU is that of the whole process until all is delivered; extra CPU a delivered span is what is more than in the same
+round without a processor, divided by the spans that the receiver counted. Short turns (--spans 4096) show what it is
+where each begins with cold caches, and ends with a flush. Then bursts with the queue as it is by default: how many of
+them are delivered, and how many a second the program makes.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ KINDS = (NONE, STOCK, OURS)
 # Issue 5: at most a fifteenth over gRPC and a twentieth over HTTP, compiled and without compression.
 TIMES_CHEAPER = {"grpc": 15.0, "http/protobuf": 20.0}
 ALL = 10**6  # a queue that nothing is lost from
-# Spans; short, so that a machine that changes its pace changes it for all candidates, and eight batches, so that the
-# flush at its end, which a program does not make, does not count for much.
-SLICE = 4_096
+# Spans; short, so that a machine that changes its pace changes it for all candidates, and 32 batches, so that what a
+# program does not do (the flush at its end, and giving its processor's caches up to the next candidate) does not count
+# for much.
+SLICE = 16_384
 FLUSH_MILLIS = 120_000
 
 
@@ -137,7 +139,7 @@ def figures(arguments: argparse.Namespace) -> Iterator[Figure]:
 
 def main() -> int:
     parser = options(__doc__, rounds=12)
-    parser.add_argument("--spans", type=int, default=4_096, help="of a round (4096)")
+    parser.add_argument("--spans", type=int, default=16_384, help="of a round (16384)")
     parser.add_argument("--burst", type=int, default=40_000, help="spans of a burst (40000)")
     arguments = parser.parse_args()
     return present(arguments, figures(arguments))
