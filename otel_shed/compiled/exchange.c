@@ -10,7 +10,6 @@
 #ifdef HAS_EXCHANGE
 
 #include <errno.h>
-#include <limits.h>
 #include <math.h>
 #include <poll.h>
 #include <string.h>
@@ -43,7 +42,11 @@ static double now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-/* Wait for one of these events; 0 when the time is over, -1 with errno. */
+/* A signal that comes just before a wait, or that another thread gets, does not end it: so long at most does its handler
+ * have to wait. */
+#define LONGEST_WAIT_MILLISECONDS 500
+
+/* Wait for one of these events; 0 when there was none for as long as there was time for, -1 with errno. */
 static int wait_for(const Exchange *self, short events)
 {
     double left = self->deadline - now();
@@ -52,7 +55,7 @@ static int wait_for(const Exchange *self, short events)
     }
     struct pollfd polled = {.fd = self->socket, .events = events};
     double milliseconds = ceil(1e3 * left);
-    return poll(&polled, 1, milliseconds < INT_MAX ? (int)milliseconds : INT_MAX);
+    return poll(&polled, 1, milliseconds < LONGEST_WAIT_MILLISECONDS ? (int)milliseconds : LONGEST_WAIT_MILLISECONDS);
 }
 
 static void has_been_sent(Exchange *self, size_t sent)
@@ -63,6 +66,11 @@ static void has_been_sent(Exchange *self, size_t sent)
         self->parts[part].iov_len -= taken;
         sent -= taken;
     }
+}
+
+static End nothing_came(const Exchange *self)
+{
+    return now() < self->deadline ? INTERRUPTED : LATE;
 }
 
 static End failed(Exchange *self)
@@ -100,7 +108,7 @@ static End go_on(Exchange *self)
         else if (errno == EAGAIN || errno == EWOULDBLOCK) {
             int ready = wait_for(self, POLLOUT);
             if (ready <= 0) {
-                return ready < 0 ? failed(self) : LATE;
+                return ready < 0 ? failed(self) : nothing_came(self);
             }
         }
         else if (errno == EPIPE || errno == ECONNRESET) {
@@ -114,7 +122,7 @@ static End go_on(Exchange *self)
     for (;;) {
         int ready = wait_for(self, POLLIN);
         if (ready <= 0) {
-            return ready < 0 ? failed(self) : LATE;
+            return ready < 0 ? failed(self) : nothing_came(self);
         }
         self->received = recv(self->socket, self->room, self->room_size, MSG_DONTWAIT);
         if (self->received >= 0) {

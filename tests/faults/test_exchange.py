@@ -206,3 +206,24 @@ def test_what_cannot_be_sent_is_an_error(pair: tuple[socket.socket, socket.socke
     client.close()
     with pytest.raises(ValueError, match="negative"):
         exchange(client, HEAD, BODY, 1.0)
+
+
+def test_a_signal_that_ends_no_wait_is_handled_in_it(pair: tuple[socket.socket, socket.socket]) -> None:
+    """One that came just before, or that the system gave to another thread: long before the time is over."""
+    client, _ = pair
+
+    def handler(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def to_itself() -> None:
+        signal.pthread_kill(threading.get_ident(), signal.SIGALRM)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    other = threading.Timer(0.1, to_itself)
+    try:
+        other.start()
+        with pytest.raises(KeyboardInterrupt):
+            exchanged(client, b"short", 60.0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        other.join()
