@@ -140,7 +140,7 @@ class Mutex:
         self._lock.release()
 
     def __enter__(self) -> bool:
-        return self._lock.acquire(False) or self.acquire()
+        return self.acquire()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -32,7 +32,7 @@ _CHUNK = 65536
 _ANSWER = 8192  # more than answers are wont to have
 # A thread that gives the interpreter up may get it back after 5 ms, and each call on a socket does so three times: for
 # the time limit, to wait, and itself. Compiled, it is once for all of them.
-_exchange: Callable[[socket.socket, bytes, bytes, float], bytes | None] | None = getattr(extension, "exchange", None)
+_in_one_step: Callable[[socket.socket, bytes, bytes, float], bytes | None] | None = getattr(extension, "exchange", None)
 _LENGTH = re.compile(rb"(\r\ncontent-length: *)[0-9]+", re.IGNORECASE)
 
 
@@ -138,7 +138,7 @@ class _WithDeadline(HTTPConnection):
         self._exchange = exchange
         self._head: tuple[bytes, bytes] | None = None  # up to the body's length, and after it
         self._head_is_next = False
-        self._exchanges = False
+        self._is_plain = False
 
     def _new_conn(self) -> socket.socket:
         """Connect to one of the host's addresses; each gets its share of the time, not all of it as with urllib3."""
@@ -165,7 +165,7 @@ class _WithDeadline(HTTPConnection):
         self._exchange.use(self.sock)
         # TLS has its own way, and so have gevent's sockets.
         kind = type(self.sock)
-        self._exchanges = kind is socket.socket and kind.__module__ == "socket"
+        self._is_plain = kind is socket.socket and kind.__module__ == "socket"
 
     def request(self, *args: Any, **options: Any) -> None:
         self._exchange.requested = True
@@ -208,9 +208,9 @@ class _WithDeadline(HTTPConnection):
         to_length, rest = self._head
         head = b"%b%d%b" % (to_length, len(body), rest)
         connected: socket.socket = self.sock
-        if _exchange is not None and self._exchanges:
+        if _in_one_step is not None and self._is_plain:
             self._exchange.requested = True
-            received = _exchange(connected, head, body, self._exchange.left())
+            received = _in_one_step(connected, head, body, self._exchange.left())
         else:
             received = self._post_plain(connected, head, body)
         if received is None:

@@ -64,10 +64,11 @@ class HTTPTransport:
         self._cancelled = self._closed = False
 
     def send(self, payload: bytes, timeout: float) -> Attempt:
-        with self._in_use:
-            attempt = self._send(self._body(payload), timeout)
-        self._close_unused()
-        return attempt
+        try:
+            with self._in_use:
+                return self._send(self._body(payload), timeout)
+        finally:
+            self._close_unused()
 
     def _send(self, body: bytes, timeout: float) -> Attempt:
         exchange = self._exchange

@@ -218,8 +218,8 @@ class Worker:
                 self._expects_more = full and store.is_streaming and not self._is_guest
                 at_once = self._sender.at_once
                 batch = self._intake.take(size * at_once, self._batch_bytes * at_once)
-                if 0 < self._owed <= len(batch.records):
-                    self._due = None  # what is left came later
+                if 0 < self._owed <= len(batch.records) or not store.ready_spans:
+                    self._due = None  # what is left, or comes, came later
                 self._owed = max(0, self._owed - len(batch.records))
                 return batch, None
             # After a full batch more is expected: then the first span of the next one is not worth a wake-up.

@@ -28,8 +28,8 @@ PARTIAL = partial_success(2, "no")
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """How a request and its answer are exchanged on a connection that is kept."""
     if request.param == "plain":
-        monkeypatch.setattr(otel_shed.otlp.connection, "_exchange", None)
-    elif otel_shed.otlp.connection._exchange is None:
+        monkeypatch.setattr(otel_shed.otlp.connection, "_in_one_step", None)
+    elif otel_shed.otlp.connection._in_one_step is None:
         pytest.skip("the compiled parts are not in use")
     return str(request.param)
 

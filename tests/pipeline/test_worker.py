@@ -485,3 +485,19 @@ def test_a_guest_expects_nothing(bench: Bench) -> None:
     bench.worker.turn_here(1.0)
     assert bench.sent == [4]
     assert bench.end(1)
+
+
+def test_what_comes_after_a_full_batch_has_its_own_time(bench: Bench) -> None:
+    """The one before it took all that had come."""
+    bench.end(1)
+    bench.worker.turn()
+    bench.clock.advance(4.0)
+    bench.end(3)
+
+    def meanwhile(records: Sequence[SpanRecord]) -> Outcome:
+        bench.end(1)
+        return Outcome(accepted=len(records))
+
+    bench.sender.script = [meanwhile]
+    assert bench.worker.turn() == 5.0
+    assert bench.sent == [4]
