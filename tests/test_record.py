@@ -33,7 +33,7 @@ FIELDS: dict[str, Any] = {
     "trace_state": {"ot": "th:8"},
 }
 
-HELD = ("trace_id", "name", "priority", "group", "body", "span", "trace_state")
+HELD = ("name", "priority", "group", "body", "span", "trace_state")
 
 
 def read(record: SpanRecord) -> dict[str, Any]:
@@ -113,11 +113,42 @@ def test_the_compiled_record_is_small_and_not_walked_over() -> None:
     record = SpanRecord(*FIELDS.values())
     assert not gc.is_tracked(record)
     assert sys.getsizeof(record) <= 144
-    for name, value in (("span_id", 1 << 64), ("parent_span_id", -1), ("flags", 1 << 32), ("status", 256)):
+    for name, value in (
+        ("trace_id", 1 << 128),
+        ("trace_id", -1),
+        ("span_id", 1 << 64),
+        ("parent_span_id", -1),
+        ("flags", 1 << 32),
+        ("status", 256),
+    ):
         with pytest.raises(OverflowError):
             SpanRecord(**FIELDS | {name: value})
     with pytest.raises(TypeError):
         SpanRecord(**FIELDS | {"duration_ns": 1.5})
+
+
+@every_class
+@pytest.mark.parametrize("trace_id", [0, 1, (1 << 64) - 1, 1 << 64, (1 << 64) + 1, 0x0123456789ABCDEF0F1E2D3C4B5A6978])
+def test_a_trace_id_is_an_int_of_128_bits(made: type[SpanRecord], trace_id: int) -> None:
+    """Whatever it is, it is read as it was given, and as it was written."""
+    record = made(**FIELDS | {"trace_id": trace_id})
+    assert record.trace_id == trace_id
+    record.trace_id = trace_id ^ 1 << 127
+    assert record.trace_id == trace_id ^ 1 << 127
+
+
+@pytest.mark.skipif(SpanRecord is PlainSpanRecord, reason="the compiled parts are not built, or not wanted")
+def test_a_trace_id_that_is_none_is_refused() -> None:
+    """Also when it is written: the record stays as it was."""
+    record = SpanRecord(*FIELDS.values())
+    for value, error in ((1 << 128, OverflowError), (-1, OverflowError), (1.5, TypeError), (None, TypeError)):
+        with pytest.raises(error):
+            record.trace_id = value  # type: ignore[assignment]
+    with pytest.raises(AttributeError):
+        del record.trace_id
+    assert record.trace_id == FIELDS["trace_id"]
+    record.trace_id = True
+    assert record.trace_id == 1
 
 
 def test_a_class_that_lacks_something_is_not_used() -> None:

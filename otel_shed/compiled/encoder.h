@@ -123,7 +123,6 @@ int dropped_read(PyObject *dropped, Py_ssize_t *count);
 
 /* What the wire has of the header and the record has not, or in another shape. */
 typedef struct {
-    Number trace_id;
     uint64_t start;
     uint64_t end;
     int has_parent;

@@ -64,7 +64,7 @@ int head_read(Encoder *self, const Reading *reading, SpanRecord *record, Head *h
     uint64_t span_id, parent_id = 0;
     int flags, kind = value_of(self->parts[KINDS], read[S_KIND]);
     if (kind < 0 || !IS(context, SPAN_CONTEXT) || PyTuple_GET_SIZE(context) != CONTEXT_SIZE ||
-        !number_of(PyTuple_GET_ITEM(context, 0), &head->trace_id) ||
+        !number_of(PyTuple_GET_ITEM(context, 0), &record->trace_id) ||
         !uint64_of(PyTuple_GET_ITEM(context, 1), &span_id) ||
         (flags = trace_flags_of(self, PyTuple_GET_ITEM(context, 3))) < 0 || !uint64_of(read[S_START], &head->start) ||
         !uint64_of(read[S_END], &head->end)) {
@@ -80,7 +80,6 @@ int head_read(Encoder *self, const Reading *reading, SpanRecord *record, Head *h
         flags |= PyTuple_GET_ITEM(parent, 2) == Py_True ? IS_REMOTE : 0;
     }
     head->trace_state = PyTuple_GET_ITEM(context, 4);
-    record->trace_id = Py_NewRef(PyTuple_GET_ITEM(context, 0));
     record->priority = Py_NewRef(self->parts[PRIORITY]);
     record->span_id = span_id;
     record->parent_span_id = parent_id;

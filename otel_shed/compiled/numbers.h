@@ -78,4 +78,20 @@ static inline int uint64_of(PyObject *object, uint64_t *value)
     return fits;
 }
 
+/* A new int, or NULL with an exception. */
+static inline PyObject *int_of(Number number)
+{
+    if (number.high == 0) {
+        return PyLong_FromUnsignedLongLong(number.low);
+    }
+    uint64_t words[2];
+    words[PY_LITTLE_ENDIAN] = number.high;
+    words[!PY_LITTLE_ENDIAN] = number.low;
+#if PY_VERSION_HEX >= 0x030D0000
+    return PyLong_FromUnsignedNativeBytes(words, sizeof words, Py_ASNATIVEBYTES_NATIVE_ENDIAN);
+#else
+    return _PyLong_FromByteArray((const unsigned char *)words, sizeof words, PY_LITTLE_ENDIAN, 0);
+#endif
+}
+
 #endif

@@ -22,18 +22,36 @@
 #define BOOL T_BOOL
 #endif
 
-static int uint64_of(PyObject *number, void *into)
+/* Converters of arguments: 1, or 0 with an exception. */
+
+static int into_number(PyObject *argument, void *into)
 {
-    PyObject *index = PyNumber_Index(number);
+    PyObject *index = PyNumber_Index(argument);
+    if (index != NULL && !PyLong_CheckExact(index)) {
+        Py_SETREF(index, PyNumber_Long(index));
+    }
     if (index == NULL) {
         return 0;
     }
-    unsigned long long value = PyLong_AsUnsignedLongLong(index);
+    int fits = number_of(index, into);
     Py_DECREF(index);
-    if (value == (unsigned long long)-1 && PyErr_Occurred()) {
+    if (!fits) {
+        PyErr_SetString(PyExc_OverflowError, "a number of a SpanRecord is out of range");
+    }
+    return fits;
+}
+
+static int into_uint64(PyObject *argument, void *into)
+{
+    Number number;
+    if (!into_number(argument, &number)) {
         return 0;
     }
-    *(unsigned long long *)into = value;
+    if (number.high) {
+        PyErr_SetString(PyExc_OverflowError, "a number of a SpanRecord is out of range");
+        return 0;
+    }
+    *(unsigned long long *)into = number.low;
     return 1;
 }
 
@@ -42,14 +60,15 @@ static PyObject *record_make(PyTypeObject *type, PyObject *args, PyObject *kwarg
     static char *names[] = {"trace_id", "span_id", "parent_span_id", "flags",  "name", "status",
                             "duration_ns", "priority", "length", "group", "body", "span", "kind", "failed",
                             "trace_state", NULL};
-    PyObject *trace_id, *name, *priority, *group, *body, *span, *trace_state = Py_None;
+    PyObject *name, *priority, *group, *body, *span, *trace_state = Py_None;
+    Number trace_id;
     unsigned long long span_id, parent_span_id, flags, status, duration_ns, kind = 0;
     Py_ssize_t length;
     int failed = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO&O&O&OO&O&OnOOO|O&pO:SpanRecord", names, &trace_id,
-                                     uint64_of, &span_id, uint64_of, &parent_span_id, uint64_of, &flags, &name,
-                                     uint64_of, &status, uint64_of, &duration_ns, &priority, &length, &group, &body,
-                                     &span, uint64_of, &kind, &failed, &trace_state)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&O&O&O&OO&O&OnOOO|O&pO:SpanRecord", names, into_number, &trace_id,
+                                     into_uint64, &span_id, into_uint64, &parent_span_id, into_uint64, &flags, &name,
+                                     into_uint64, &status, into_uint64, &duration_ns, &priority, &length, &group,
+                                     &body, &span, into_uint64, &kind, &failed, &trace_state)) {
         return NULL;
     }
     if (flags > UINT32_MAX || status > UINT8_MAX || kind > UINT8_MAX) {
@@ -60,7 +79,7 @@ static PyObject *record_make(PyTypeObject *type, PyObject *args, PyObject *kwarg
     if (record == NULL) {
         return NULL;
     }
-    record->trace_id = Py_NewRef(trace_id);
+    record->trace_id = trace_id;
     record->name = Py_NewRef(name);
     record->priority = Py_NewRef(priority);
     record->group = Py_NewRef(group);
@@ -82,7 +101,6 @@ static void record_dealloc(PyObject *self)
 {
     SpanRecord *record = (SpanRecord *)self;
     PyTypeObject *type = Py_TYPE(self);
-    Py_XDECREF(record->trace_id);
     Py_XDECREF(record->name);
     Py_XDECREF(record->priority);
     Py_XDECREF(record->group);
@@ -100,8 +118,28 @@ static PyObject *record_is_local_root(PyObject *self, void *closure)
     return PyBool_FromLong(record->parent_span_id == 0 || record->flags & IS_REMOTE);
 }
 
+static PyObject *record_trace_id(PyObject *self, void *closure)
+{
+    (void)closure;
+    return int_of(((SpanRecord *)self)->trace_id);
+}
+
+static int record_set_trace_id(PyObject *self, PyObject *value, void *closure)
+{
+    (void)closure;
+    Number trace_id;
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "the trace_id of a SpanRecord cannot be deleted");
+        return -1;
+    }
+    if (!into_number(value, &trace_id)) {
+        return -1;
+    }
+    ((SpanRecord *)self)->trace_id = trace_id;
+    return 0;
+}
+
 static PyMemberDef record_members[] = {
-    {"trace_id", OBJECT, offsetof(SpanRecord, trace_id), 0, NULL},
     {"span_id", UINT64, offsetof(SpanRecord, span_id), 0, NULL},
     {"parent_span_id", UINT64, offsetof(SpanRecord, parent_span_id), 0, NULL},
     {"flags", UINT32, offsetof(SpanRecord, flags), 0, NULL},
@@ -121,6 +159,7 @@ static PyMemberDef record_members[] = {
 };
 
 static PyGetSetDef record_getset[] = {
+    {"trace_id", record_trace_id, record_set_trace_id, NULL, NULL},
     {"is_local_root", record_is_local_root, NULL, "Whether the local trace is complete with this span.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

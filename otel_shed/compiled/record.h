@@ -8,6 +8,8 @@
 #include <Python.h>
 #include <stdint.h>
 
+#include "numbers.h"
+
 /* opentelemetry.proto.trace.v1.SpanFlags: the low eight bits are the W3C trace flags. */
 #define HAS_IS_REMOTE 0x100
 #define IS_REMOTE 0x200
@@ -15,13 +17,13 @@
 typedef struct {
     PyObject_HEAD
     /* None of these is ever NULL. They may be assigned from Python, where whoever reads one must hold it. */
-    PyObject *trace_id;
     PyObject *name;
     PyObject *priority;
     PyObject *group;
     PyObject *body;
     PyObject *span;
     PyObject *trace_state; /* None, or a mapping that others have too: never changed */
+    Number trace_id; /* not the span's object: that is gone as soon as the span is */
     unsigned long long span_id;
     unsigned long long parent_span_id;
     unsigned long long duration_ns;

@@ -248,7 +248,7 @@ static int span_put(Encoder *self, Buffer *buffer, const Reading *reading, Py_ss
     if (head_read(self, reading, record, &head) < 0) {
         return -1;
     }
-    uint8_t *at = put_span_id(put_trace_id(buffer->at, head.trace_id), 0x12, record->span_id);
+    uint8_t *at = put_span_id(put_trace_id(buffer->at, record->trace_id), 0x12, record->span_id);
     buffer->at = head.has_parent ? put_span_id(at, 0x22, record->parent_span_id) : at;
     if (name_put(self, buffer, 0x2A, read[S_NAME], &record->name) < 0 || room_for(buffer, 27) < 0) {
         return -1;

@@ -184,22 +184,6 @@ static PyObject *rows_add_all(PyObject *object, PyObject *sequence)
 
 /* -- reading -- */
 
-static PyObject *int_of(Number number)
-{
-    PyObject *low = PyLong_FromUnsignedLongLong(number.low);
-    if (number.high == 0 || low == NULL) {
-        return low;
-    }
-    PyObject *high = PyLong_FromUnsignedLongLong(number.high), *shift = PyLong_FromLong(64);
-    PyObject *shifted = high && shift ? PyNumber_Lshift(high, shift) : NULL;
-    PyObject *both = shifted ? PyNumber_Or(shifted, low) : NULL;
-    Py_XDECREF(high);
-    Py_XDECREF(shift);
-    Py_XDECREF(shifted);
-    Py_DECREF(low);
-    return both;
-}
-
 /* The buckets that have any, by index. */
 static PyObject *buckets_of(const Row *row)
 {

@@ -244,7 +244,7 @@ class Traces:
         """Put what waits to go out together to traces, but for those of which something has gone by now."""
         self.is_streaming = False
         back = self._ready.take_back()
-        self._decided.sent([record.trace_id for record in self._ready.stream])
+        self._decided.sent(list(self._ready.stream))
         has_begun = [self._decided.get(record.trace_id) is not None for record in back]
         for record, goes_on in zip(back, has_begun, strict=True):
             if goes_on:
@@ -270,7 +270,7 @@ class Traces:
         """Up to ``most`` spans, and no more once they are of ``most_bytes``; they stay counted until ``release``."""
         batch = self._ready.take(most, most_bytes, self._begun)
         self.bounds.take(len(batch.records), batch.length)
-        self._decided.sent([record.trace_id for record in batch.records])
+        self._decided.sent(batch.records)
         return batch
 
     def _begun(self, trace: HeldTrace) -> None:

@@ -5,8 +5,15 @@ from __future__ import annotations
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.decided import SENT, Decided
 from otel_shed.pipeline.held import Decision
+from otel_shed.record import SpanRecord
+from tests.pipeline.made_records import made_record
 
 SHED = Decision(DropReason.OVER_BUDGET)
+
+
+def of(*trace_ids: int) -> list[SpanRecord]:
+    """A span of each of these traces."""
+    return [made_record(trace_id) for trace_id in trace_ids]
 
 
 def test_a_decision_is_remembered_for_a_lifetime_and_less_than_two() -> None:
@@ -46,26 +53,39 @@ def test_the_number_is_bounded() -> None:
     assert sum(decided.get(trace_id) is SHED for trace_id in range(800)) == 0
     decided = Decided(lifetime=30.0, most=100)
     for start in range(0, 1000, 50):
-        decided.sent([*range(start, start + 50)])
+        decided.sent(of(*range(start, start + 50)))
     assert sum(decided.get(trace_id) is SENT for trace_id in range(800)) == 0
+
+
+def test_what_a_generation_remembered_is_gone_with_it() -> None:
+    """All of it: nothing of a generation that went is known again when its place is taken."""
+    decided = Decided(lifetime=30.0)
+    decided.look(0.0)
+    decided.remember(1, SHED)
+    decided.sent(of(2))
+    for now in (30.0, 60.0, 90.0):
+        decided.look(now)
+        decided.remember(3, SHED)
+    assert (decided._young.get(1), decided._young.get(2), decided._old.get(1), decided._old.get(2)) == (None,) * 4
+    assert decided.get(3) is SHED
 
 
 def test_a_trace_of_many_spans_is_remembered_once() -> None:
     """However often something of it is sent, it takes the place of one."""
     decided = Decided(lifetime=30.0, most=100)
-    decided.sent([1])
+    decided.sent(of(1))
     for _ in range(100):
-        decided.sent([2] * 50)
+        decided.sent(of(2) * 50)
     assert decided.get(1) is SENT
 
 
 def test_what_is_decided_after_it_was_sent_counts() -> None:
     """And what is sent after it was decided changes nothing; a decision that it goes as it came binds nobody."""
     decided = Decided(lifetime=30.0)
-    decided.sent([1])
+    decided.sent(of(1))
     decided.remember(1, SHED)
     assert decided.get(1) is SHED
-    decided.sent([1, 2])
+    decided.sent(of(1, 2))
     assert (decided.get(1), decided.get(2)) == (SHED, SENT)
     decided.remember(1, SENT)
     assert decided.get(1) is SENT
@@ -75,7 +95,7 @@ def test_what_is_decided_after_it_was_sent_counts() -> None:
 def test_what_went_out_as_it_came_binds_nobody() -> None:
     """A decision that makes a difference does, until it is forgotten."""
     decided = Decided(lifetime=30.0)
-    decided.sent([1, 2])
+    decided.sent(of(1, 2))
     decided.remember(3, SENT)
     assert not decided.binds
     decided.remember(4, SHED)
