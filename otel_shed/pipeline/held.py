@@ -7,6 +7,7 @@ ended, and as long as it is held nothing of it has been sent.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from otel_shed.control.threshold import randomness_of, read_ot
@@ -25,18 +26,35 @@ _HIGH = Priority.HIGH
 class Decision:
     """What became of a local trace, and so of all that still comes of it.
 
-    reason: why it is shed; None keeps it. threshold: what the ``th`` of its spans is raised to; 0 leaves them. kin:
-    where spans are left out of it.
+    reason: why it is shed; None keeps it. threshold: what the ``th`` of its spans is raised to; 0 leaves them.
+    min_priority: spans below it are left out. kin: whom those concern; None as long as that is nobody, as for most
+    traces, since it takes as much memory as all else that is kept in mind of one.
     """
 
     reason: DropReason | Fate | None = None
     threshold: int = 0
+    min_priority: Priority = Priority.LOW
     kin: Kin | None = None
 
     @property
     def is_plain(self) -> bool:
         """Whether all that still comes goes out, as it comes."""
-        return self.reason is None and self.kin is None and not self.threshold
+        return self.reason is None and self.min_priority <= Priority.LOW and not self.threshold
+
+    def part(self, records: Sequence[SpanRecord]) -> tuple[list[SpanRecord], list[SpanRecord]]:
+        """The spans of the trace, parted in those that are kept and those left out."""
+        kin = Kin(self.min_priority)
+        parted = kin.part(records)
+        self.kin = kin if kin.is_any else None
+        return parted
+
+    def leaves_out(self, record: SpanRecord) -> bool:
+        """Whether a span that ends after the decision is left out."""
+        if self.min_priority <= Priority.LOW:
+            return False
+        if self.kin is None:
+            self.kin = Kin(self.min_priority)
+        return self.kin.leaves_out(record)
 
     def change(self, record: SpanRecord) -> Change | None:
         """What is changed in a span of the trace that is kept; None for nothing."""

@@ -41,8 +41,13 @@ class Kin:
             (left_out if self._is_little(record) else kept).append(record)
         self._parents = {record.span_id: record.parent_span_id for record in left_out}
         ended = {record.span_id for record in records}
-        self._awaited = {self._nearest(record.parent_span_id) for record in kept} - ended
+        self._awaited = {self._nearest(record.parent_span_id) for record in kept} - ended - {0}
         return kept, left_out
+
+    @property
+    def is_any(self) -> bool:
+        """Whether there is anybody to remember: one that is left out, or that has not ended and is needed."""
+        return bool(self._parents or self._awaited)
 
     def leaves_out(self, record: SpanRecord) -> bool:
         """Whether a span that ends after the decision is left out: not where one that was kept needs it."""

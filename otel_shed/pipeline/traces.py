@@ -17,7 +17,6 @@ from otel_shed.pipeline.bounds import Bounds
 from otel_shed.pipeline.decided import SENT, Decided
 from otel_shed.pipeline.held import Decision, HeldTrace
 from otel_shed.pipeline.judge import Judge
-from otel_shed.pipeline.kin import Kin
 from otel_shed.pipeline.ledger import Fate
 from otel_shed.pipeline.ready import Ready
 from otel_shed.pipeline.store import Batch, Shed
@@ -154,7 +153,7 @@ class Traces:
         """What became of its trace becomes of a late span."""
         if decision.reason is not None:
             self._let_go([record], decision.reason)
-        elif decision.kin is not None and decision.kin.leaves_out(record):
+        elif decision.leaves_out(record):
             self._let_go([record], DropReason.LOW_PRIORITY)
         else:
             self._kept += decision is not SENT
@@ -171,10 +170,9 @@ class Traces:
         if verdict.reason is not None:
             self._shed(trace, verdict.reason)
             return
-        trace.decision = decision = Decision(threshold=verdict.threshold or 0)
+        trace.decision = decision = Decision(threshold=verdict.threshold or 0, min_priority=verdict.min_priority)
         if verdict.min_priority > Priority.LOW:
-            decision.kin = Kin(verdict.min_priority)
-            trace.records, left_out = decision.kin.part(trace.records)
+            trace.records, left_out = decision.part(trace.records)
             trace.length -= self._let_go(left_out, DropReason.LOW_PRIORITY)
         if trace.records:
             self._kept += len(trace.records)
