@@ -103,7 +103,11 @@ def ages(arguments: argparse.Namespace, mint: SpanMint) -> Iterator[Figure]:
 
 def crowd(processor: SpanProcessor, spans: Sequence[ReadableSpan], threads: int) -> float:
     """CPU microseconds a span when so many threads end them at once, until all are exported."""
-    start = threading.Barrier(threads + 1)
+    # Each has spans that were made one after the other, as threads that make their own do: in steps through the memory
+    # one thread takes a third longer, too.
+    share = -(-len(spans) // threads)
+    shares = [spans[first : first + share] for first in range(0, len(spans), share)]
+    start = threading.Barrier(len(shares) + 1)
 
     def run(share: Sequence[ReadableSpan]) -> None:
         on_end = processor.on_end
@@ -111,10 +115,6 @@ def crowd(processor: SpanProcessor, spans: Sequence[ReadableSpan], threads: int)
         for span in share:
             on_end(span)
 
-    # Each has spans that were made one after the other, as threads that make their own do: in steps through the memory
-    # one thread takes a third longer, too.
-    share = -(-len(spans) // threads)
-    shares = [spans[first : first + share] for first in range(0, len(spans), share)]
     workers = [threading.Thread(target=run, args=(each,)) for each in shares]
     for worker in workers:
         worker.start()

@@ -27,9 +27,6 @@
 static int into_number(PyObject *argument, void *into)
 {
     PyObject *index = PyNumber_Index(argument);
-    if (index != NULL && !PyLong_CheckExact(index)) {
-        Py_SETREF(index, PyNumber_Long(index));
-    }
     if (index == NULL) {
         return 0;
     }

@@ -27,9 +27,9 @@ static inline int is_zero(Number number)
     return (number.high | number.low) == 0;
 }
 
-/* Where an id is, or would be. Whoever chooses trace ids does not know the secret, so cannot have them all in one place
- * (multiply-shift hashing: Dietzfelbinger et al., "A reliable randomized algorithm for the closest-pair problem", 1997).
- */
+/* Where an id is, or would be. Whoever chooses trace ids does not know the secret, so cannot bring many of them to one
+ * place (multiply-shift hashing: Dietzfelbinger et al., "A reliable randomized algorithm for the closest-pair problem",
+ * 1997). */
 static Number *place_of(const TraceIds *self, Number id)
 {
     uint64_t hash = id.high * self->secret.high + id.low * self->secret.low;

@@ -39,7 +39,8 @@ class Kin:
         left_out: list[SpanRecord] = []
         for record in records:
             (left_out if self._is_little(record) else kept).append(record)
-        self._parents = {record.span_id: record.parent_span_id for record in left_out}
+        # An id of 0 is none, and as a parent says that there is no parent.
+        self._parents = {record.span_id: record.parent_span_id for record in left_out if record.span_id}
         ended = {record.span_id for record in records}
         self._awaited = {self._nearest(record.parent_span_id) for record in kept} - ended - {0}
         return kept, left_out
@@ -52,7 +53,7 @@ class Kin:
     def leaves_out(self, record: SpanRecord) -> bool:
         """Whether a span that ends after the decision is left out: not where one that was kept needs it."""
         is_left_out = record.span_id not in self._awaited and self._is_little(record)
-        if self._late < _MOST_LATE:
+        if self._late < _MOST_LATE and record.span_id:
             self._late += 1
             if is_left_out:
                 self._parents[record.span_id] = record.parent_span_id

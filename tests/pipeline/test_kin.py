@@ -73,3 +73,17 @@ def test_ancestors_in_a_circle_become_roots() -> None:
         records = [made_record(1, one, other, priority=LOW), made_record(1, other, one or 5, priority=LOW)]
         child, *_ = kin.part([made_record(1, 4, other), *records, made_record(1, 5, one or 3, priority=LOW)])[0]
         assert kin.parent(child) == 0
+
+
+def test_an_id_of_zero_is_nobody() -> None:
+    """A span without an id that is left out, held or late, is nobody's parent: a root stays one."""
+    for held in (0, 1):
+        kin = Kin(NORMAL)
+        nobody = made_record(1, 0, 2, priority=LOW)
+        root = made_record(1, 3)
+        kept, left_out = kin.part([nobody, root][:held])
+        assert (kept, left_out) == ([], [nobody][:held])
+        if not held:
+            assert kin.leaves_out(nobody)
+        assert not kin.leaves_out(root)
+        assert kin.parent(root) is None
