@@ -121,7 +121,7 @@ class Assembly:
             sender=ObservedSender(
                 self._sender(exporter, config),
                 exports=flow.exports,
-                told=flow.told,
+                told=lambda began, outcome: flow.told(began, outcome, queued=seen.queued),
                 closed=lambda: control.remove_flow(flow),
                 clock=self._clock,
             ),

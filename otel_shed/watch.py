@@ -111,6 +111,12 @@ class Seen:
     def __init__(self) -> None:
         self.pipeline: Callable[[], Pipeline | None] = _nothing
 
+    @property
+    def queued(self) -> int:
+        """Of a reading, what is asked for at each batch."""
+        pipeline = self.pipeline()
+        return 0 if pipeline is None else pipeline.intake.store.ready_spans
+
     def __call__(self) -> FlowReading:
         pipeline = self.pipeline()
         if pipeline is None:

@@ -160,12 +160,15 @@ class RateBudget:
         self._was_unanswered = False
         self._fits_since = math.inf
 
-    def exported(self, now: float, begun: float, outcome: Outcome, counts: Counts) -> None:
-        """An export call that began at ``begun`` has come to ``outcome``; times in seconds of one clock."""
+    def exported(self, now: float, begun: float, outcome: Outcome, *, queued: int, refusals: int) -> None:
+        """An export call that began at ``begun`` has come to ``outcome``; times in seconds of one clock.
+
+        ``queued``, ``refusals``: as in Counts. What it changes shows at the next tick.
+        """
         self._mind_the_clock(now)
-        self._notice_refusals(now, counts)
+        self._notice_refusals(now, refusals)
         seen = self._throughput
-        seen.exported(now, begun, outcome, queued=counts.queued)
+        seen.exported(now, begun, outcome, queued=queued)
         if seen.unanswered:
             self._halve(now)
         elif seen.is_measured and not seen.is_refusing(now):
@@ -173,7 +176,10 @@ class RateBudget:
         elif not (seen.failed or seen.pressed or seen.refusals):
             self._grow(now)
         self._was_unanswered = seen.unanswered
-        self.tick(now, counts)
+
+    def ticks(self, now: float) -> bool:
+        """Whether it is time for a tick, if somebody comes by who does not come back by himself."""
+        return not self._at <= now < self._at + TICK_SECONDS / 2
 
     def tick(self, now: float, counts: Counts) -> None:
         """Take notice of what has come since, and set the probability anew."""
@@ -189,7 +195,7 @@ class RateBudget:
             low=counts.low,
             ceiling=counts.ceiling,
         )
-        self._notice_refusals(now, counts)
+        self._notice_refusals(now, counts.refusals)
         seen = self._throughput
         if self._budget is not None and seen.is_measured and counts.waiting > 0.0 and not seen.is_refusing(now):
             self._follow(min(self._budget, seen.at_best(counts.waiting)))
@@ -209,8 +215,8 @@ class RateBudget:
         if self._budget is not None or measured < self._demand.arrivals:
             self._set(measured, is_guess=False)
 
-    def _notice_refusals(self, now: float, counts: Counts) -> None:
-        refusals, self._refusals = max(0, counts.refusals - self._refusals), counts.refusals
+    def _notice_refusals(self, now: float, so_far: int) -> None:
+        refusals, self._refusals = max(0, so_far - self._refusals), so_far
         if not refusals:
             return
         wanted = self._demand.wanted

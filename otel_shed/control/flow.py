@@ -72,7 +72,8 @@ class Flow:
         self._clock = clock
         self._log = LogLimit(logging.getLogger("otel_shed"), clock=clock)
         self.exports = Exports(clock=clock)
-        self._told: deque[tuple[float, float, Outcome, Counts]] = deque()
+        # When it ended, when it began, what it came to, and how many spans were queued and requests refused by then.
+        self._told: deque[tuple[float, float, Outcome, int, int]] = deque()
         self._lock = allocate_lock()
         # How many had been queued when, and since when the oldest span has been held: to within a second.
         self._marks: deque[tuple[float, int]] = deque([(clock(), 0)])
@@ -89,10 +90,15 @@ class Flow:
         reading = self.read()
         return max(0.0, self._clock() - self._oldest_came) if reading.oldest < reading.admitted else 0.0
 
-    def told(self, began: float, outcome: Outcome) -> None:
-        """An export call that began at ``began`` has come to its outcome; on the worker's thread."""
+    def told(self, began: float, outcome: Outcome, *, queued: int | None = None) -> None:
+        """An export call that began at ``began`` has come to its outcome, with so many spans queued by then.
+
+        On the worker's thread. The pipeline is read for ``queued`` where it is not given.
+        """
         now = self._clock()
-        self._told.append((now, began, outcome, self._counts(now)))
+        if queued is None:
+            queued = self.read().queued
+        self._told.append((now, began, outcome, queued, self.exports.refusals))
         self.move_on(now)
 
     def move_on(self, now: float) -> None:
@@ -101,11 +107,15 @@ class Flow:
         if not lock.acquire(False):
             return
         try:
+            budget, is_told = self.budget, False
             while self._told:
-                self.budget.exported(*self._told.popleft())
-            if now >= self.budget.due:
+                ended, began, outcome, queued, refusals = self._told.popleft()
+                budget.exported(ended, began, outcome, queued=queued, refusals=refusals)
+                is_told = True
+            # Reading the pipeline costs as much as all else that a batch does here.
+            if now >= budget.due or (is_told and budget.ticks(now)):
                 self._age(now, self.read())
-                self.budget.tick(now, self._counts(now))
+                budget.tick(now, self._counts(now))
         except Exception as error:  # a fault of ours: the budget stays as it was, and what else there is goes on
             self._log.warning("budget", "fault in the budget: %s: %s", type(error).__name__, error)
         finally:

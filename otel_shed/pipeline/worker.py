@@ -59,14 +59,10 @@ class Worker:
         clock: Callable[[], float],
         look: Callable[[float], float | None] | None = None,
     ) -> None:
-        """A batch is full with ``batch_size`` spans or ``batch_bytes`` bytes.
-
-        ``linger``: seconds for which a batch that is not full waits for more spans.
-
-        ``interval``: seconds; an export that takes more than three of them is a sign that the exporter hangs.
-
-        ``look`` is called at each turn with the time, and says in how many seconds it wants to be called again, whether
-        anything is queued or not; None is whenever.
+        """A batch is full with ``batch_size`` spans or ``batch_bytes`` bytes. ``linger``: seconds for which one that
+        is not waits for more. ``interval``: seconds; an export that takes more than three of them is a sign that the
+        exporter hangs. ``look`` is called with the time before the worker rests, or now and then if it has no rest; it
+        says in how many seconds it wants to be called again, whether anything is queued or not; None is whenever.
         """
         self._intake = intake
         self._ledger = ledger
@@ -179,15 +175,19 @@ class Worker:
                 self._complete(flush)
             batch, pause = self._next(has_come)
             if not batch.records:
-                return _sooner(pause, self._look_in())
+                return _sooner(pause, self._look_in(is_due=not self._expected))
             # Also between two batches: a worker that has no end of them is the one that there is most to see of.
-            if self._flushes or not self._looked <= self.last_turn < self._looked + LOOK_SECONDS:
-                self._look_in()
+            self._look_in(is_due=bool(self._flushes))
             self._export(batch)
 
-    def _look_in(self) -> float | None:
+    def _look_in(self, *, is_due: bool) -> float | None:
+        """The seconds after which to do it again; it is done if it is due, or has not been for a while."""
+        if self._look is None:
+            return None
+        if not is_due and self._looked <= self.last_turn < self._looked + LOOK_SECONDS:
+            return LOOK_SECONDS
         self._looked = self._clock()
-        return None if self._look is None else self._look(self._looked)
+        return self._look(self._looked)
 
     def _passed(self) -> list[Flush]:
         """The barriers that nothing queued stands before any more; nothing is in flight when this is asked."""

@@ -49,7 +49,8 @@ def test_says_what_makes_sense_whatever_happens(history: list[tuple[float, tuple
         else:
             (reason,) = exported  # type: ignore[misc]
             outcome = Outcome(taken if reason is None else 0, reason=reason, attempts=1 + refusals, duration=seconds)
-            one.exported(now, now - min(seconds, 30.0), outcome, so_far)
+            one.exported(now, now - min(seconds, 30.0), outcome, queued=so_far.queued, refusals=so_far.refusals)
+            one.tick(now, so_far)
         state = one.state
         assert MIN_PROBABILITY * 0.99 <= state.in_force.probability <= 1.0
         assert state.spans_per_second is None or 0.0 < state.spans_per_second < math.inf
@@ -61,7 +62,8 @@ def test_knows_no_limit_before_there_is_a_sign_of_one() -> None:
     one = budget()
     for second in range(60):
         so_far = Counts(roots=second * 100, kept=second * 100, spans=second * 1000, overflowed=0, queued=0)
-        one.exported(float(second), second - 0.01, Outcome(1000, duration=0.01), so_far)
+        one.exported(float(second), second - 0.01, Outcome(1000, duration=0.01), queued=0, refusals=0)
+        one.tick(float(second), so_far)
         one.tick(second + 0.5, so_far)
         assert (one.state.spans_per_second, one.state.in_force.probability) == (None, 1.0)
 
@@ -95,7 +97,8 @@ class Program:
             self.budget.tick(self.now, self.counts)
         self.counts = replace(self.counts, refusals=self.counts.refusals + refusals)
         taken = Outcome(500, attempts=1 + refusals, duration=0.01)
-        self.budget.exported(self.now, self.now - 0.01, taken, self.counts)
+        self.budget.exported(self.now, self.now - 0.01, taken, queued=queued, refusals=self.counts.refusals)
+        self.budget.tick(self.now, self.counts)
         return self.known()
 
     def known(self) -> float | None:
@@ -169,5 +172,6 @@ def test_silence_halves_once() -> None:
     lost = Outcome(0, reason=DropReason.RETRY_EXHAUSTED, attempts=5, duration=20.0)
     for _ in range(2):
         program.now += 20.0
-        program.budget.exported(program.now, program.now - 20.0, lost, program.counts)
+        program.budget.exported(program.now, program.now - 20.0, lost, queued=0, refusals=program.counts.refusals)
+        program.budget.tick(program.now, program.counts)
         assert program.known() == pytest.approx(before / 2)

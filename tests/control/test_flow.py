@@ -22,14 +22,15 @@ class Budget(RateBudget):
         super().__init__(queue_capacity=100, batch_size=10)
         self.calls: list[str] = []
         self.counts: list[Counts] = []
+        self.queued: list[int] = []
         self.restarts = 0
         self.during: Callable[[], None] = lambda: None
 
-    def exported(self, now: float, begun: float, outcome: Outcome, counts: Counts) -> None:
+    def exported(self, now: float, begun: float, outcome: Outcome, *, queued: int, refusals: int) -> None:
         self.during()
         self.calls.append(f"exported {outcome.accepted} after {now - begun:g}")
-        self.counts.append(counts)
-        super().exported(now, begun, outcome, counts)
+        self.queued.append(queued)
+        super().exported(now, begun, outcome, queued=queued, refusals=refusals)
 
     def tick(self, now: float, counts: Counts) -> None:
         self.counts.append(counts)
@@ -63,7 +64,17 @@ def test_outcomes_reach_the_budget(bench: Bench) -> None:
     bench.reading = FlowReading(sampled=7, queued=3, overflowed=1)
     bench.flow.told(bench.clock() - 2.0, Outcome(accepted=5))
     assert bench.budget.calls == ["exported 5 after 2"]
-    assert bench.budget.counts[0] == Counts(roots=7, kept=7, spans=7, overflowed=1, queued=3)
+    assert bench.budget.queued == [3]
+    assert bench.budget.counts == [Counts(roots=7, kept=7, spans=7, overflowed=1, queued=3)]
+
+
+def test_the_pipeline_is_read_for_a_tick_and_not_for_each_batch(bench: Bench) -> None:
+    """Batches that follow upon each other are told with what was queued; twenty times a second all of it is read."""
+    for number in range(100):
+        bench.flow.told(bench.clock(), Outcome(accepted=5), queued=number)
+        bench.clock.advance(TICK_SECONDS / 16)
+    assert bench.budget.queued == [*range(100)]
+    assert len(bench.budget.counts) == 13
 
 
 def test_without_a_sampler_each_span_is_its_own_root(bench: Bench) -> None:

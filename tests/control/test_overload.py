@@ -436,8 +436,7 @@ def test_a_fault_of_the_control_reaches_nobody(bench: Bench, caplog: pytest.LogC
         bench.press(0.8, 2.0)
         assert bench.control.threshold() == in_force(0.5)
         assert bench.control.gate.judge(span(), lambda _: None) == (Priority.NORMAL, 255)
-        with pytest.raises(ZeroDivisionError):
-            flow.told(bench.clock(), Outcome(accepted=1))  # which ObservedSender takes care of
+        flow.told(bench.clock(), Outcome(accepted=1))
     faults.clear()
     bench.press(0.0, 7.0)
     assert bench.control.threshold() is KEEP_ALL

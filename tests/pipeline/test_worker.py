@@ -11,7 +11,7 @@ from otel_shed.native import Signal
 from otel_shed.outcome import DropReason, Outcome
 from otel_shed.pipeline.intake import NEVER, Intake
 from otel_shed.pipeline.ledger import Ledger
-from otel_shed.pipeline.worker import Worker
+from otel_shed.pipeline.worker import LOOK_SECONDS, Worker
 from otel_shed.record import SpanRecord
 from otel_shed.testing.clock import FakeClock
 from tests.pipeline.scripted_sender import ScriptedSender
@@ -426,7 +426,9 @@ def test_who_fills_the_queue_gives_way_to_quick_calls(bench: Bench, monkeypatch:
 
 
 def test_a_worker_that_has_no_end_of_batches_looks_up_now_and_then(bench: Bench) -> None:
-    """Before a batch when it has not for a while, or a flush waits for it; and always before it rests."""
+    """Before a batch when it has not for a while, or a flush waits for it; and before it rests, but where it has just
+    looked and expects another batch: then soon.
+    """
     looks: list[float] = []
 
     def look(now: float) -> float | None:
@@ -437,13 +439,24 @@ def test_a_worker_that_has_no_end_of_batches_looks_up_now_and_then(bench: Bench)
     bench.worker._look = look
     bench.sender.script = [lambda records: bench.clock.advance(0.02) or Outcome(accepted=len(records))] * 8
     bench.end(32)
+    assert bench.worker.turn() == LOOK_SECONDS
+    assert looks == pytest.approx([0.0, 0.06, 0.12])
+    bench.clock.advance(LOOK_SECONDS)
     bench.worker.turn()
-    assert looks == pytest.approx([0.0, 0.06, 0.12, 0.16])
+    assert looks == pytest.approx([0.0, 0.06, 0.12, 0.21])
     bench.end(4)
     bench.worker.request_flush(1.0)
     looks.clear()
     bench.worker.turn()
-    assert looks == pytest.approx([0.16, 0.16])
+    assert looks == pytest.approx([0.21])
+    bench.clock.advance(LOOK_SECONDS)
+    bench.worker.turn()
+    bench.end(3)
+    bench.worker.turn()
+    bench.clock.advance(5.0)
+    looks.clear()
+    bench.worker.turn()
+    assert looks == pytest.approx([5.26, 5.26])  # before a batch that is not full, and before it rests
 
 
 def test_what_was_left_over_when_the_time_came_does_not_wait_again(bench: Bench) -> None:
