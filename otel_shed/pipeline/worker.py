@@ -69,8 +69,7 @@ class Worker:
         self._sender = sender
         self._batch_size = BatchSize(batch_size)
         self._batch_bytes, self._linger, self._interval = batch_bytes, linger, interval
-        self._clock = clock
-        self._look = look
+        self._clock, self._look = clock, look
         self._log = LogLimit(_logger, clock=clock)
         self.losses = Losses(ledger, clock=clock)
         self.restart()
@@ -168,6 +167,7 @@ class Worker:
 
     def turn(self) -> float | None:
         """Do all that is due; the seconds after which something will be, None when only a wake-up can make it so."""
+        looked = self._looked
         while True:
             self.last_turn = self._clock()
             has_come = self._intake.sweep(wakes=False)
@@ -175,13 +175,13 @@ class Worker:
                 self._complete(flush)
             batch, pause = self._next(has_come)
             if not batch.records:
-                return _sooner(pause, self._look_in(is_due=not self._expected))
+                return _sooner(pause, self._look_in(is_due=not self._expected or self._looked != looked))
             # Also between two batches: a worker that has no end of them is the one that there is most to see of.
             self._look_in(is_due=bool(self._flushes))
             self._export(batch)
 
     def _look_in(self, *, is_due: bool) -> float | None:
-        """The seconds after which to do it again; it is done if it is due, or has not been for a while."""
+        """The seconds after which to do it again. Where batches follow upon each other, not each of them brings one."""
         if self._look is None:
             return None
         if not is_due and self._looked <= self.last_turn < self._looked + LOOK_SECONDS:

@@ -11,7 +11,7 @@ from otel_shed.native import Signal
 from otel_shed.outcome import DropReason, Outcome
 from otel_shed.pipeline.intake import NEVER, Intake
 from otel_shed.pipeline.ledger import Ledger
-from otel_shed.pipeline.worker import LOOK_SECONDS, Worker
+from otel_shed.pipeline.worker import EXPECTED_SHARE, LOOK_SECONDS, Worker
 from otel_shed.record import SpanRecord
 from otel_shed.testing.clock import FakeClock
 from tests.pipeline.scripted_sender import ScriptedSender
@@ -426,9 +426,7 @@ def test_who_fills_the_queue_gives_way_to_quick_calls(bench: Bench, monkeypatch:
 
 
 def test_a_worker_that_has_no_end_of_batches_looks_up_now_and_then(bench: Bench) -> None:
-    """Before a batch when it has not for a while, or a flush waits for it; and before it rests, but where it has just
-    looked and expects another batch: then soon.
-    """
+    """Before a batch when it has not for a while, or a flush waits for it; and always before it rests."""
     looks: list[float] = []
 
     def look(now: float) -> float | None:
@@ -439,24 +437,42 @@ def test_a_worker_that_has_no_end_of_batches_looks_up_now_and_then(bench: Bench)
     bench.worker._look = look
     bench.sender.script = [lambda records: bench.clock.advance(0.02) or Outcome(accepted=len(records))] * 8
     bench.end(32)
-    assert bench.worker.turn() == LOOK_SECONDS
-    assert looks == pytest.approx([0.0, 0.06, 0.12])
-    bench.clock.advance(LOOK_SECONDS)
     bench.worker.turn()
-    assert looks == pytest.approx([0.0, 0.06, 0.12, 0.21])
+    assert looks == pytest.approx([0.0, 0.06, 0.12, 0.16])
+    bench.clock.advance(0.01)
     bench.end(4)
     bench.worker.request_flush(1.0)
     looks.clear()
     bench.worker.turn()
-    assert looks == pytest.approx([0.21])
+    assert looks == pytest.approx([0.17, 0.17])
+
+
+def test_a_short_rest_between_two_batches_needs_no_look(bench: Bench) -> None:
+    """Where it has just looked and expects a batch: then soon. Batches that come slowly cost no wake-up more for it."""
+    looks: list[float] = []
+
+    def look(now: float) -> float | None:
+        looks.append(now - began)
+        return None
+
+    began = bench.clock()
+    bench.worker._look = look
+    pauses = []
+    for _ in range(12):
+        bench.end(4)
+        pauses.append(bench.worker.turn())
+        bench.clock.advance(0.01)
+    assert looks == pytest.approx([0.0, 0.0, 0.05, 0.05, 0.1, 0.1])
+    assert [pause == LOOK_SECONDS for pause in pauses] == [False, *[True] * 4, False, *[True] * 4, False, True]
     bench.clock.advance(LOOK_SECONDS)
-    bench.worker.turn()
-    bench.end(3)
-    bench.worker.turn()
-    bench.clock.advance(5.0)
+    assert bench.worker.turn() is None
+    assert looks[-1] == pytest.approx(0.17)
     looks.clear()
-    bench.worker.turn()
-    assert looks == pytest.approx([5.26, 5.26])  # before a batch that is not full, and before it rests
+    for _ in range(3):
+        bench.clock.advance(0.06)
+        bench.end(4)
+        assert bench.worker.turn() == EXPECTED_SHARE * 5.0
+    assert len(looks) == 6
 
 
 def test_what_was_left_over_when_the_time_came_does_not_wait_again(bench: Bench) -> None:
