@@ -114,8 +114,9 @@ class Flow:
                 is_told = True
             # Reading the pipeline costs as much as all else that a batch does here.
             if now >= budget.due or (is_told and budget.ticks(now)):
-                self._age(now, self.read())
-                budget.tick(now, self._counts(now))
+                reading = self.read()
+                self._age(now, reading)
+                budget.tick(now, self._counts(now, reading))
         except Exception as error:  # a fault of ours: the budget stays as it was, and what else there is goes on
             self._log.warning("budget", "fault in the budget: %s: %s", type(error).__name__, error)
         finally:
@@ -131,8 +132,8 @@ class Flow:
             marks.append((now, reading.admitted))
         self._oldest_came = marks[0][0]
 
-    def _counts(self, now: float) -> Counts:
-        reading, head = self.read(), self._head()
+    def _counts(self, now: float, reading: FlowReading) -> Counts:
+        head = self._head()
         # Where no sampler of ours decides, each span is its own root: nothing is thinned out by then.
         thinned = head.roots > 0
         return Counts(

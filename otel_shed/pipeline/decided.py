@@ -14,7 +14,7 @@ from otel_shed.pipeline.held import Decision
 from otel_shed.pipeline.trace_ids import TraceIds
 from otel_shed.record import SpanRecord
 
-# In one generation: 1 MiB of what was just sent (plain Python: 3.5), and at 500 traces a second a minute's worth of it.
+# In one generation: 1 MiB of what was just sent (plain Python: 3.4), and at 500 traces a second a minute's worth of it.
 MOST_REMEMBERED = 32_768
 # Of traces of which something went out, as it came: all that still comes does too.
 SENT = Decision()

@@ -425,8 +425,8 @@ def test_who_fills_the_queue_gives_way_to_quick_calls(bench: Bench, monkeypatch:
     assert given == [True, True, True, True, True, False, True, True, False]
 
 
-def test_a_worker_that_has_no_end_of_batches_looks_up_now_and_then(bench: Bench) -> None:
-    """Before a batch when it has not for a while, or a flush waits for it; and always before it rests."""
+def looks_of(bench: Bench) -> list[float]:
+    """When the worker looks, from now on, in seconds from now."""
     looks: list[float] = []
 
     def look(now: float) -> float | None:
@@ -435,6 +435,12 @@ def test_a_worker_that_has_no_end_of_batches_looks_up_now_and_then(bench: Bench)
 
     began = bench.clock()
     bench.worker._look = look
+    return looks
+
+
+def test_a_worker_that_has_no_end_of_batches_looks_up_now_and_then(bench: Bench) -> None:
+    """Before a batch when it has not for a while, or a flush waits for it; and always before it rests."""
+    looks = looks_of(bench)
     bench.sender.script = [lambda records: bench.clock.advance(0.02) or Outcome(accepted=len(records))] * 8
     bench.end(32)
     bench.worker.turn()
@@ -449,14 +455,7 @@ def test_a_worker_that_has_no_end_of_batches_looks_up_now_and_then(bench: Bench)
 
 def test_a_short_rest_between_two_batches_needs_no_look(bench: Bench) -> None:
     """Where it has just looked and expects a batch: then soon. Batches that come slowly cost no wake-up more for it."""
-    looks: list[float] = []
-
-    def look(now: float) -> float | None:
-        looks.append(now - began)
-        return None
-
-    began = bench.clock()
-    bench.worker._look = look
+    looks = looks_of(bench)
     pauses = []
     for _ in range(12):
         bench.end(4)
