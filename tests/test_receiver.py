@@ -14,10 +14,12 @@ from contextlib import contextmanager
 
 import grpc
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_shed import OTLPSpanExporter
 from otel_shed.otlp.transport_grpc import METHOD
-from otel_shed.testing.answers import Answer, partial_success
+from otel_shed.testing.answers import Answer, count_spans, count_unread, partial_success
 from otel_shed.testing.receiver import Counts, Receiver
 from tests.faults.sending import GRPC, HTTP, PROTOCOLS, exporting, sent
 from tests.launched import answers, bare_environment
@@ -60,6 +62,22 @@ def test_what_is_no_request_is_refused() -> None:
         assert receiver.counts == Counts(requests=2)
 
 
+def test_spans_that_are_not_looked_at_are_counted_alike() -> None:
+    """Of several resources and scopes; what is no request is none, and only what is inside of a span goes unnoticed."""
+    request = ExportTraceServiceRequest()
+    for resource in range(3):
+        for scope in range(resource):
+            scopes = request.resource_spans.add(schema_url="resource").scope_spans
+            scopes.add(schema_url="scope").spans.extend([Span(name="span", trace_id=b"t" * 16)] * (5 + scope))
+    payload = request.SerializeToString()
+    assert [count(payload) for count in (count_spans, count_unread)] == [16, 16]
+    cut_off = payload[:-1]
+    assert [count(cut_off) for count in (count_spans, count_unread)] == [None, None]
+    broken = payload.replace(b"\x0a\x10" + b"t" * 16, b"\x0a\x7f" + b"t" * 16)
+    assert [count(broken) for count in (count_spans, count_unread)] == [None, 16]
+    assert [count(b"") for count in (count_spans, count_unread)] == [0, 0]
+
+
 @PROTOCOLS
 def test_answers_are_scripted(protocol: str) -> None:
     """The script sees each request, and its answer is what the client gets."""
@@ -95,9 +113,10 @@ def test_one_protocol_only() -> None:
 
 
 @contextmanager
-def program() -> Iterator[subprocess.Popen[str]]:
+def program(*options: str) -> Iterator[subprocess.Popen[str]]:
     """The receiver as a process of its own."""
-    command = [sys.executable, "-m", "otel_shed.testing.receiver", "--grpc-port", "0", "--http-port", "0"]
+    ports = ("--grpc-port", "0", "--http-port", "0")
+    command = [sys.executable, "-m", "otel_shed.testing.receiver", *ports, *options]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=bare_environment()
     )
@@ -109,10 +128,10 @@ def program() -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-@pytest.mark.parametrize("end", ["SIGTERM", "end of input"])
-def test_by_itself(end: str) -> None:
+@pytest.mark.parametrize(("end", "options"), [("SIGTERM", ()), ("end of input", ("--unread",))])
+def test_by_itself(end: str, options: tuple[str, ...]) -> None:
     """Tells its ports, its counts when it is asked, and at its end, which SIGTERM or the end of its input is."""
-    with program() as process:
+    with program(*options) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         ports = json.loads(process.stdout.readline())

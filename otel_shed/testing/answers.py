@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -86,8 +90,34 @@ def retry_info(seconds: float, *, code: int = 14, message: str = "") -> bytes:
 
 def count_spans(payload: bytes) -> int | None:
     """How many spans an ExportTraceServiceRequest has; None if it is none."""
+    return _count(ExportTraceServiceRequest, payload)
+
+
+def count_unread(payload: bytes) -> int | None:
+    """As ``count_spans``, but what the spans consist of is not looked at, which takes a fraction of the time."""
+    return _count(_Unread, payload)
+
+
+def _count(kind: Any, payload: bytes) -> int | None:
     try:
-        message = ExportTraceServiceRequest.FromString(payload)
+        message = kind.FromString(payload)
     except DecodeError:
         return None
     return sum(len(scope.spans) for resource in message.resource_spans for scope in resource.scope_spans)
+
+
+def _unread() -> Any:
+    """The class of an ExportTraceServiceRequest whose spans are bytes."""
+    field, messages = FieldDescriptorProto, FileDescriptorProto(name="unread.proto", package="unread", syntax="proto3")
+    scope, resource, request = (messages.message_type.add(name=name) for name in ("Scope", "Resource", "Request"))
+    # The names and numbers of trace.proto and trace_service.proto.
+    scope.field.add(name="spans", number=2, label=field.LABEL_REPEATED, type=field.TYPE_BYTES)
+    for outer, name, number, inner in ((resource, "scope_spans", 2, scope), (request, "resource_spans", 1, resource)):
+        kind = f".unread.{inner.name}"
+        outer.field.add(name=name, number=number, label=field.LABEL_REPEATED, type=field.TYPE_MESSAGE, type_name=kind)
+    pool = DescriptorPool()
+    pool.Add(messages)
+    return GetMessageClass(pool.FindMessageTypeByName("unread.Request"))
+
+
+_Unread = _unread()

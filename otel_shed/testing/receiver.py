@@ -5,7 +5,8 @@ Owns the counts, which the servers' threads write under one lock. For tests in t
     python -m otel_shed.testing.receiver --grpc-port 0 --http-port 0
 
 prints its ports as one line of JSON; each line on its standard input has it print its counts, as does SIGTERM (or the
-end of a pipe on its standard input), which also ends it. The rule: it listens on loopback only, and closing it leaves
+end of a pipe on its standard input), which also ends it. With --unread it does not look at what spans consist of: so it
+disturbs a program that it shares the machine with less. The rule: it listens on loopback only, and closing it leaves
 nothing.
 """
 
@@ -20,12 +21,12 @@ import stat
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from otel_shed.testing.answers import Answer, Request, Script, accept, count_spans
+from otel_shed.testing.answers import Answer, Request, Script, accept, count_spans, count_unread
 from otel_shed.testing.servers import GRPCServer, HTTPServer
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class Receiver:
 
     grpc_port, http_port: 0 for any that is free, None for no such server; the attributes have the real ones.
     answer: decides about each request; may be replaced at any time, and may be called by several threads at once.
-    keep: how many of the latest requests to keep in ``requests``. ssl_context, grpc_credentials: for TLS.
+    keep: how many of the latest requests to keep in ``requests``. count: how many spans a payload has, None if it is no
+    request. ssl_context, grpc_credentials: for TLS.
     """
 
     def __init__(
@@ -58,10 +60,12 @@ class Receiver:
         http_port: int | None = 0,
         answer: Script = accept,
         keep: int = 0,
+        count: Callable[[bytes], int | None] = count_spans,
         ssl_context: ssl.SSLContext | None = None,
         grpc_credentials: grpc.ServerCredentials | None = None,
     ) -> None:
         self.answer = answer
+        self._count = count
         self.requests: deque[Request] = deque(maxlen=keep)
         self._counts = Counts()
         self._changed = threading.Condition()
@@ -94,7 +98,7 @@ class Receiver:
             return self._changed.wait_for(lambda: self._counts.spans >= count, timeout)
 
     def _handle(self, protocol: str, payload: bytes, headers: Mapping[str, str], path: str, encoding: str) -> Answer:
-        spans = count_spans(payload)
+        spans = self._count(payload)
         with self._changed:
             number = self._counts.requests
             request = Request(number, protocol, payload, headers, path, encoding, spans)
@@ -132,11 +136,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m otel_shed.testing.receiver", description=__doc__)
     parser.add_argument("--grpc-port", type=int, default=4317)
     parser.add_argument("--http-port", type=int, default=4318)
+    parser.add_argument("--unread", action="store_true", help="count spans without looking at what they consist of")
     options = parser.parse_args(arguments)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    with Receiver(grpc_port=options.grpc_port, http_port=options.http_port) as receiver:
+    count = count_unread if options.unread else count_spans
+    with Receiver(grpc_port=options.grpc_port, http_port=options.http_port, count=count) as receiver:
         _say({"grpc_port": receiver.grpc_port, "http_port": receiver.http_port})
         threading.Thread(target=_read_commands, args=(receiver, ended), daemon=True).start()
         ended.wait()
