@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from otel_shed import compiled
+from otel_shed.otlp.encode import encode_public
+from otel_shed.otlp.proof import encode_span
 from otel_shed.record import PlainSpanRecord, Priority, ScopeGroup, SpanRecord, record_class
+from tests.otlp.made_spans import made_span
 
 CLASSES = {"plain": PlainSpanRecord, "in use": SpanRecord}
 every_class = pytest.mark.parametrize("made", CLASSES.values(), ids=CLASSES)
@@ -125,6 +128,31 @@ def test_the_compiled_record_is_small_and_not_walked_over() -> None:
             SpanRecord(**FIELDS | {name: value})
     with pytest.raises(TypeError):
         SpanRecord(**FIELDS | {"duration_ns": 1.5})
+
+
+def test_the_bytes_of_an_encoded_span_can_be_replaced() -> None:
+    """They are in the record itself, which is as much larger, until others are put in their place."""
+    span = made_span(attributes={"a": "b"})
+    record = encode_span(span)
+    body = record.body
+    assert body == encode_public(span).body
+    assert record.length == len(body)
+    if SpanRecord is not PlainSpanRecord:
+        assert sys.getsizeof(record) == sys.getsizeof(SpanRecord(*FIELDS.values())) + len(body)
+    for other in (b"another", body, b""):
+        record.body = other
+        assert record.body is other
+
+
+@pytest.mark.skipif(SpanRecord is PlainSpanRecord, reason="the compiled parts are not built, or not wanted")
+def test_a_compiled_record_always_has_a_body() -> None:
+    """It cannot be deleted, before or after it was replaced."""
+    record = encode_span(made_span(attributes={"a": "b"}))
+    for _ in range(2):
+        with pytest.raises(AttributeError):
+            del record.body
+        record.body = None
+    assert record.body is None
 
 
 @every_class

@@ -98,12 +98,7 @@ static void record_dealloc(PyObject *self)
 {
     SpanRecord *record = (SpanRecord *)self;
     PyTypeObject *type = Py_TYPE(self);
-    Py_XDECREF(record->name);
-    Py_XDECREF(record->priority);
-    Py_XDECREF(record->group);
-    Py_XDECREF(record->body);
-    Py_XDECREF(record->span);
-    Py_XDECREF(record->trace_state);
+    record_let_go(record);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -136,6 +131,34 @@ static int record_set_trace_id(PyObject *self, PyObject *value, void *closure)
     return 0;
 }
 
+static PyObject *record_body(PyObject *self, void *closure)
+{
+    (void)closure;
+    SpanRecord *record = (SpanRecord *)self;
+    return record->body != NULL ? Py_NewRef(record->body)
+                                : PyBytes_FromStringAndSize((const char *)record->own, record->own_size);
+}
+
+static int record_set_body(PyObject *self, PyObject *value, void *closure)
+{
+    (void)closure;
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "the body of a SpanRecord cannot be deleted");
+        return -1;
+    }
+    SpanRecord *record = (SpanRecord *)self;
+    PyObject *before = record->body;
+    record->body = Py_NewRef(value);
+    Py_XDECREF(before);
+    return 0;
+}
+
+static PyObject *record_sizeof(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    return PyLong_FromSsize_t(Py_TYPE(self)->tp_basicsize + ((SpanRecord *)self)->own_size);
+}
+
 static PyMemberDef record_members[] = {
     {"span_id", UINT64, offsetof(SpanRecord, span_id), 0, NULL},
     {"parent_span_id", UINT64, offsetof(SpanRecord, parent_span_id), 0, NULL},
@@ -146,7 +169,6 @@ static PyMemberDef record_members[] = {
     {"priority", OBJECT, offsetof(SpanRecord, priority), 0, NULL},
     {"length", SIZE, offsetof(SpanRecord, length), 0, NULL},
     {"group", OBJECT, offsetof(SpanRecord, group), 0, NULL},
-    {"body", OBJECT, offsetof(SpanRecord, body), 0, NULL},
     {"span", OBJECT, offsetof(SpanRecord, span), 0, NULL},
     {"order", INT64, offsetof(SpanRecord, order), 0, NULL},
     {"kind", UINT8, offsetof(SpanRecord, kind), 0, NULL},
@@ -157,8 +179,14 @@ static PyMemberDef record_members[] = {
 
 static PyGetSetDef record_getset[] = {
     {"trace_id", record_trace_id, record_set_trace_id, NULL, NULL},
+    {"body", record_body, record_set_body, NULL, NULL},
     {"is_local_root", record_is_local_root, NULL, "Whether the local trace is complete with this span.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMethodDef record_methods[] = {
+    {"__sizeof__", record_sizeof, METH_NOARGS, "__sizeof__(): bytes, its own body's included."},
+    {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot record_slots[] = {
@@ -167,6 +195,7 @@ static PyType_Slot record_slots[] = {
     {Py_tp_dealloc, record_dealloc},
     {Py_tp_members, record_members},
     {Py_tp_getset, record_getset},
+    {Py_tp_methods, record_methods},
     {0, NULL},
 };
 

@@ -7,6 +7,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "numbers.h"
 
@@ -16,13 +17,15 @@
 
 typedef struct {
     PyObject_HEAD
-    /* None of these is ever NULL. They may be assigned from Python, where whoever reads one must hold it. */
+    /* None of these is ever NULL, but for ``body``. They may be assigned from Python, where whoever reads one must hold
+     * it. */
     PyObject *name;
     PyObject *priority;
     PyObject *group;
-    PyObject *body;
     PyObject *span;
     PyObject *trace_state; /* None, or a mapping that others have too: never changed */
+    PyObject *body; /* NULL where it is ``own``, which never changes */
+    Py_ssize_t own_size;
     Number trace_id; /* not the span's object: that is gone as soon as the span is */
     unsigned long long span_id;
     unsigned long long parent_span_id;
@@ -33,6 +36,10 @@ typedef struct {
     unsigned char status;
     unsigned char kind;
     char failed;
+    /* The span's bytes, as they were encoded. One thread writes them, another reads and frees them on another processor,
+     * and each object and each cache line costs both: with an object of their own a delivered span took an eighth to a
+     * quarter more CPU time. */
+    uint8_t own[];
 } SpanRecord;
 
 extern PyType_Spec record_spec;
@@ -41,6 +48,31 @@ extern PyType_Spec record_spec;
 static inline SpanRecord *record_new(PyTypeObject *type)
 {
     return (SpanRecord *)type->tp_alloc(type, 0);
+}
+
+/* Let go of what it refers to; any may be missing. */
+static inline void record_let_go(SpanRecord *record)
+{
+    Py_XDECREF(record->name);
+    Py_XDECREF(record->priority);
+    Py_XDECREF(record->group);
+    Py_XDECREF(record->span);
+    Py_XDECREF(record->trace_state);
+    Py_XDECREF(record->body);
+}
+
+/* What ``draft`` is, which is no object, with a body of these bytes: has what that refers to. NULL with an exception. */
+static inline SpanRecord *record_with(PyTypeObject *type, const SpanRecord *draft, const void *body, Py_ssize_t size)
+{
+    SpanRecord *record = PyObject_Malloc(sizeof(SpanRecord) + (size_t)size);
+    if (record == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    *record = *draft;
+    record->own_size = size;
+    memcpy(record->own, body, (size_t)size);
+    return (SpanRecord *)PyObject_Init((PyObject *)record, type);
 }
 
 #endif

@@ -31,10 +31,16 @@ typedef struct {
 } Resource;
 
 typedef struct {
+    PyObject *object;  /* what holds it, ours; NULL for a record's own, which the record holds */
+    const void *bytes;
+    Py_ssize_t size;
+} Body;
+
+typedef struct {
     PyObject *record_type;
     PyObject *records;  /* a tuple of our own: nobody else can change it */
     PyObject *places;   /* dict: a group or (resource, scope) to the scope's index, a resource to its own */
-    PyObject **bodies;  /* ours */
+    Body *bodies;
     Py_ssize_t *scope_of;
     Scope *scopes;
     Resource *resources;
@@ -52,7 +58,7 @@ static Py_ssize_t field_size(Py_ssize_t length)
 static void request_free(Request *request)
 {
     for (Py_ssize_t body = 0; body < request->bodies_count; body++) {
-        Py_DECREF(request->bodies[body]);
+        Py_XDECREF(request->bodies[body].object);
     }
     for (Py_ssize_t scope = 0; scope < request->scopes_count; scope++) {
         Py_DECREF(request->scopes[scope].head);
@@ -129,25 +135,49 @@ static Py_ssize_t scope_of(Request *request, PyObject *resource_head, PyObject *
     return index;
 }
 
+/* The bytes that a group is made of, new; -1 with an exception. */
+static int group_read(PyObject *group, PyObject **resource, PyObject **scope)
+{
+    *scope = NULL;
+    if ((*resource = PyObject_GetAttrString(group, "resource")) != NULL &&
+        (*scope = PyObject_GetAttrString(group, "scope")) != NULL) {
+        if (PyBytes_CheckExact(*resource) && PyBytes_CheckExact(*scope)) {
+            return 0;
+        }
+        PyErr_SetString(PyExc_TypeError, "a group is made of bytes");
+    }
+    Py_XDECREF(*resource);
+    Py_XDECREF(*scope);
+    return -1;
+}
+
 static Py_ssize_t scope_of_group(Request *request, PyObject *group)
 {
     Py_ssize_t index = place_of(request, group);
+    PyObject *resource, *scope;
     if (index != -1) {
         return index;
     }
-    PyObject *resource = PyObject_GetAttrString(group, "resource");
-    PyObject *scope = resource ? PyObject_GetAttrString(group, "scope") : NULL;
-    index = -2;
-    if (scope != NULL) {
-        if (PyBytes_CheckExact(resource) && PyBytes_CheckExact(scope)) {
-            index = scope_of(request, resource, scope);
-        } else {
-            PyErr_SetString(PyExc_TypeError, "a group is made of bytes");
-        }
+    if (group_read(group, &resource, &scope) < 0) {
+        return -2;
     }
-    Py_XDECREF(scope);
-    Py_XDECREF(resource);
+    index = scope_of(request, resource, scope);
+    Py_DECREF(scope);
+    Py_DECREF(resource);
     return index >= 0 && place_put(request, group, index) < 0 ? -2 : index;
+}
+
+static int has_bytes(const SpanRecord *record)
+{
+    return record->group != NULL && record->group != Py_None &&
+           (record->body == NULL || PyBytes_CheckExact(record->body));
+}
+
+static Body body_of(const SpanRecord *record)
+{
+    PyObject *object = record->body;
+    return object == NULL ? (Body){NULL, record->own, record->own_size}
+                          : (Body){Py_NewRef(object), PyBytes_AS_STRING(object), PyBytes_GET_SIZE(object)};
 }
 
 static int request_measure(Request *request, PyObject *module, PyObject *records)
@@ -158,7 +188,7 @@ static int request_measure(Request *request, PyObject *module, PyObject *records
         return -1;
     }
     Py_ssize_t count = PyTuple_GET_SIZE(request->records);
-    request->bodies = PyMem_New(PyObject *, count);
+    request->bodies = PyMem_New(Body, count);
     request->scope_of = PyMem_New(Py_ssize_t, count);
     request->scopes = PyMem_New(Scope, count);
     request->resources = PyMem_New(Resource, count);
@@ -174,11 +204,11 @@ static int request_measure(Request *request, PyObject *module, PyObject *records
             PyErr_SetString(PyExc_TypeError, "a request is made of records");
             return -1;
         }
-        if (!record->group || record->group == Py_None || !record->body || !PyBytes_CheckExact(record->body)) {
+        if (!has_bytes(record)) {
             PyErr_SetString(PyExc_TypeError, NO_BYTES);
             return -1;
         }
-        PyObject *body = request->bodies[request->bodies_count++] = Py_NewRef(record->body);
+        const Body body = request->bodies[request->bodies_count++] = body_of(record);
         if (record->group != current) {
             PyObject *group = Py_NewRef(record->group);
             scope = scope_of_group(request, group);
@@ -189,7 +219,7 @@ static int request_measure(Request *request, PyObject *module, PyObject *records
             }
         }
         request->scope_of[number] = scope;
-        request->scopes[scope].size += field_size(PyBytes_GET_SIZE(body));
+        request->scopes[scope].size += field_size(body.size);
     }
     for (Py_ssize_t index = 0; index < request->scopes_count; index++) {
         request->resources[request->scopes[index].owner].size += field_size(request->scopes[index].size);
@@ -200,28 +230,30 @@ static int request_measure(Request *request, PyObject *module, PyObject *records
     return 0;
 }
 
-static uint8_t *put_head(uint8_t *at, uint8_t tag, Py_ssize_t size, PyObject *head)
+static uint8_t *put_head(uint8_t *at, uint8_t tag, Py_ssize_t size, const void *bytes, Py_ssize_t count)
 {
     *at++ = tag;
     at = put_varint(at, (uint64_t)size);
-    return put_bytes(at, PyBytes_AS_STRING(head), PyBytes_GET_SIZE(head));
+    return put_bytes(at, bytes, count);
 }
 
 static void request_write(Request *request, uint8_t *at)
 {
     for (Py_ssize_t index = 0; index < request->resources_count; index++) {
         Resource *resource = &request->resources[index];
-        at = put_head(at, RESOURCE_SPANS, resource->size, resource->head);
+        at = put_head(at, RESOURCE_SPANS, resource->size, PyBytes_AS_STRING(resource->head),
+                      PyBytes_GET_SIZE(resource->head));
         for (Py_ssize_t next = resource->first; next >= 0; next = request->scopes[next].next) {
             Scope *scope = &request->scopes[next];
-            scope->at = put_head(at, SCOPE_SPANS, scope->size, scope->head);
-            at = scope->at + scope->size - PyBytes_GET_SIZE(scope->head);
+            Py_ssize_t head = PyBytes_GET_SIZE(scope->head);
+            scope->at = put_head(at, SCOPE_SPANS, scope->size, PyBytes_AS_STRING(scope->head), head);
+            at = scope->at + scope->size - head;
         }
     }
     for (Py_ssize_t number = 0; number < request->bodies_count; number++) {
         Scope *scope = &request->scopes[request->scope_of[number]];
-        PyObject *body = request->bodies[number];
-        scope->at = put_head(scope->at, SPAN, PyBytes_GET_SIZE(body), body);
+        const Body *body = &request->bodies[number];
+        scope->at = put_head(scope->at, SPAN, body->size, body->bytes, body->size);
     }
 }
 
@@ -239,10 +271,46 @@ PyObject *build_request(PyObject *module, PyObject *records)
     return built;
 }
 
+/* The size of a request of records that are all of one group, which nearly all are: nothing has to be looked up. 0 where
+ * they are not, or are not as they should be; -1 with an exception. */
+static Py_ssize_t size_of_one_group(PyObject *record_type, PyObject *records)
+{
+    if (!PyList_CheckExact(records) || PyList_GET_SIZE(records) == 0) {
+        return 0;
+    }
+    PyObject *group = NULL, *resource, *scope;
+    Py_ssize_t size = 0;
+    for (Py_ssize_t number = 0; number < PyList_GET_SIZE(records); number++) {
+        SpanRecord *record = (SpanRecord *)PyList_GET_ITEM(records, number);
+        if (!Py_IS_TYPE(record, (PyTypeObject *)record_type) || !has_bytes(record) ||
+            (number > 0 && record->group != group)) {
+            return 0;
+        }
+        group = record->group;
+        size += field_size(record->body == NULL ? record->own_size : PyBytes_GET_SIZE(record->body));
+    }
+    Py_INCREF(group);
+    int failed = group_read(group, &resource, &scope);
+    Py_DECREF(group);
+    if (failed) {
+        return -1;
+    }
+    size = field_size(PyBytes_GET_SIZE(resource) + field_size(PyBytes_GET_SIZE(scope) + size));
+    Py_DECREF(scope);
+    Py_DECREF(resource);
+    return size;
+}
+
 PyObject *total_size(PyObject *module, PyObject *records)
 {
+    PyObject *record_type = PyObject_GetAttrString(module, "SpanRecord");
+    Py_ssize_t size = record_type == NULL ? -1 : size_of_one_group(record_type, records);
+    Py_XDECREF(record_type);
+    if (size != 0) {
+        return size < 0 ? NULL : PyLong_FromSsize_t(size);
+    }
     Request request;
-    PyObject *size = request_measure(&request, module, records) == 0 ? PyLong_FromSsize_t(request.size) : NULL;
+    PyObject *told = request_measure(&request, module, records) == 0 ? PyLong_FromSsize_t(request.size) : NULL;
     request_free(&request);
-    return size;
+    return told;
 }

@@ -239,7 +239,8 @@ static PyObject *group_of(Encoder *self, PyObject *resource, PyObject *scope)
     return group;
 }
 
-/* The span's bytes, in the order of span.py, into the buffer and the rest into the record; -1 with an exception. */
+/* The span's bytes, in the order of span.py, into the buffer and the rest into the record, a draft; -1 with an
+ * exception. */
 static int span_put(Encoder *self, Buffer *buffer, const Reading *reading, Py_ssize_t limit, SpanRecord *record)
 {
     PyObject *const *read = reading->read;
@@ -275,9 +276,6 @@ static int span_put(Encoder *self, Buffer *buffer, const Reading *reading, Py_ss
         return -1;
     }
     record->length = buffer->at - buffer->start;
-    if ((record->body = PyBytes_FromStringAndSize((const char *)buffer->start, record->length)) == NULL) {
-        return -1;
-    }
     record->span = Py_NewRef(Py_None);
     record->status = (unsigned char)status;
     record->failed |= status == STATUS_ERROR;
@@ -287,14 +285,14 @@ static int span_put(Encoder *self, Buffer *buffer, const Reading *reading, Py_ss
 SpanRecord *encode_quickly(Encoder *self, PyObject *span, const Reading *reading, Py_ssize_t limit)
 {
     (void)span;
-    SpanRecord *record;
+    SpanRecord draft = {0}, *record = NULL;
     Buffer buffer;
-    if ((record = record_new(self->record_type)) == NULL) {
-        return NULL;
-    }
     buffer_init(&buffer);
-    if (span_put(self, &buffer, reading, limit, record) < 0) {
-        Py_CLEAR(record);
+    if (span_put(self, &buffer, reading, limit, &draft) == 0) {
+        record = record_with(self->record_type, &draft, buffer.start, draft.length);
+    }
+    if (record == NULL) {
+        record_let_go(&draft);
     }
     buffer_free(&buffer);
     return record;

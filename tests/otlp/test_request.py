@@ -19,6 +19,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otel_shed.compiled import extension
 from otel_shed.otlp.encode import encode_public, wrap_span
+from otel_shed.otlp.proof import encode_span
 from otel_shed.otlp.request import (
     build_plain,
     build_request,
@@ -39,6 +40,13 @@ def record(size: int, group: ScopeGroup) -> SpanRecord:
     return SpanRecord(1, 1, 0, 0, "n", 0, 0, Priority.NORMAL, size, group, bytes(size), None)
 
 
+def encoded(size: int, group: ScopeGroup) -> SpanRecord:
+    """One whose bytes an encoder has put in, instead of being given them."""
+    made = encode_span(made_span("n" * size))
+    made.group = group
+    return made
+
+
 groups = st.builds(
     ScopeGroup,
     st.sampled_from([b"\x0a\x00", b"\x0a\x7f" + bytes(127), b"\x0a\x80\x80\x01" + bytes(16_384)]),
@@ -47,7 +55,7 @@ groups = st.builds(
 compiled_only = pytest.mark.skipif(extension is None, reason="the compiled parts are not built, or not wanted")
 
 sizes = st.sampled_from([0, 1, 90, 126, 127, 128, 129, 250, 16_383, 16_384, 20_000]) | st.integers(0, 400)
-batches = st.lists(st.builds(record, sizes, groups), max_size=40)
+batches = st.lists(st.builds(record, sizes, groups) | st.builds(encoded, sizes, groups), max_size=40)
 
 
 @settings(max_examples=60, deadline=None)
@@ -144,6 +152,9 @@ def test_the_compiled_request_is_the_plain_one(batch: list[SpanRecord]) -> None:
     assert extension.build_request(batch) == plain
     assert extension.build_request(tuple(batch)) == plain
     assert extension.total_size(batch) == len(plain) <= most_plain(batch)
+    for each in batch:
+        each.group = batch[0].group
+    assert extension.total_size(batch) == len(build_plain(batch))
 
 
 @compiled_only
@@ -155,18 +166,30 @@ def test_what_is_compiled_is_used() -> None:
 @compiled_only
 @pytest.mark.parametrize("build", [extension and extension.build_request, extension and extension.total_size])
 def test_the_compiled_way_refuses_what_is_no_record(build: Any) -> None:
-    """Anything but records with bytes and groups of bytes is a TypeError, and what is missing an AttributeError."""
+    """Anything but records with bytes and groups of bytes is a TypeError, a group that is none an AttributeError."""
     group = ScopeGroup(b"\x0a\x00", b"\x0a\x00")
     whole, headless, bodiless = record(1, group), record(1, group), record(1, group)
     headless.group = None
     bodiless.body = bytearray(1)
     text, empty, deleted = record(1, ScopeGroup("a", "b")), record(1, object()), record(1, group)  # type: ignore[arg-type]
-    del deleted.body
-    for bad in (None, 1, [1], [whole, None], [whole, headless], [whole, bodiless], [whole, text], [deleted]):
+    del deleted.group
+    for bad in (
+        None,
+        1,
+        [1],
+        [whole, None],
+        [headless],
+        [bodiless],
+        [deleted],
+        [whole, deleted],
+        [text],
+        [whole, text],
+    ):
         with pytest.raises(TypeError):
             build(bad)
-    with pytest.raises(AttributeError):
-        build([whole, empty])
+    for bad in ([empty], [whole, empty]):
+        with pytest.raises(AttributeError):
+            build(bad)
 
 
 @compiled_only
@@ -182,9 +205,11 @@ def test_a_group_that_runs_code_changes_nothing_under_way() -> None:
             del batch[2:]
             return b"\x0a\x00"
 
-    batch = [record(200, ScopeGroup(b"\x0a\x00", b"\x0a\x00")) for _ in range(100)]
-    batch[1].group = Meddler()  # type: ignore[assignment]
-    assert len(extension.build_request(batch)) == len(build_plain([record(200, batch[0].group)] * 100))  # type: ignore[arg-type]
+    for make in (record, encoded):
+        batch = [make(200, ScopeGroup(b"\x0a\x00", b"\x0a\x00")) for _ in range(100)]
+        expected = build_plain(batch)
+        batch[1].group = Meddler()  # type: ignore[assignment]
+        assert extension.build_request(batch) == expected
 
 
 @compiled_only
