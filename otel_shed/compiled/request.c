@@ -1,19 +1,9 @@
-/* Requests put together from records: measured first, then written into one bytes object of exactly that size.
+/* Requests put together from records of any groups: measured first, then written into one bytes object of that size.
  *
  * Owns nothing that outlives a call. The rule: Python code may run while a request is measured, and none after that; so
  * all that is written is held from when it is measured.
  */
 #include "request.h"
-
-#include "record.h"
-#include "wire.h"
-
-/* resource_spans, scope_spans and spans: tags of one byte each. */
-#define RESOURCE_SPANS 0x0a
-#define SCOPE_SPANS 0x12
-#define SPAN 0x12
-
-#define NO_BYTES "a record that carries the span object has no bytes to send"
 
 typedef struct {
     PyObject *head;    /* what ScopeGroup.scope holds; ours */
@@ -31,12 +21,6 @@ typedef struct {
 } Resource;
 
 typedef struct {
-    PyObject *object;  /* what holds it, ours; NULL for a record's own, which the record holds */
-    const void *bytes;
-    Py_ssize_t size;
-} Body;
-
-typedef struct {
     PyObject *record_type;
     PyObject *records;  /* a tuple of our own: nobody else can change it */
     PyObject *places;   /* dict: a group or (resource, scope) to the scope's index, a resource to its own */
@@ -49,11 +33,6 @@ typedef struct {
     Py_ssize_t resources_count;
     Py_ssize_t size;
 } Request;
-
-static Py_ssize_t field_size(Py_ssize_t length)
-{
-    return 1 + varint_size((uint64_t)length) + length;
-}
 
 static void request_free(Request *request)
 {
@@ -135,22 +114,6 @@ static Py_ssize_t scope_of(Request *request, PyObject *resource_head, PyObject *
     return index;
 }
 
-/* The bytes that a group is made of, new; -1 with an exception. */
-static int group_read(PyObject *group, PyObject **resource, PyObject **scope)
-{
-    *scope = NULL;
-    if ((*resource = PyObject_GetAttrString(group, "resource")) != NULL &&
-        (*scope = PyObject_GetAttrString(group, "scope")) != NULL) {
-        if (PyBytes_CheckExact(*resource) && PyBytes_CheckExact(*scope)) {
-            return 0;
-        }
-        PyErr_SetString(PyExc_TypeError, "a group is made of bytes");
-    }
-    Py_XDECREF(*resource);
-    Py_XDECREF(*scope);
-    return -1;
-}
-
 static Py_ssize_t scope_of_group(Request *request, PyObject *group)
 {
     Py_ssize_t index = place_of(request, group);
@@ -165,19 +128,6 @@ static Py_ssize_t scope_of_group(Request *request, PyObject *group)
     Py_DECREF(scope);
     Py_DECREF(resource);
     return index >= 0 && place_put(request, group, index) < 0 ? -2 : index;
-}
-
-static int has_bytes(const SpanRecord *record)
-{
-    return record->group != NULL && record->group != Py_None &&
-           (record->body == NULL || PyBytes_CheckExact(record->body));
-}
-
-static Body body_of(const SpanRecord *record)
-{
-    PyObject *object = record->body;
-    return object == NULL ? (Body){NULL, record->own, record->own_size}
-                          : (Body){Py_NewRef(object), PyBytes_AS_STRING(object), PyBytes_GET_SIZE(object)};
 }
 
 static int request_measure(Request *request, PyObject *module, PyObject *records)
@@ -209,6 +159,7 @@ static int request_measure(Request *request, PyObject *module, PyObject *records
             return -1;
         }
         const Body body = request->bodies[request->bodies_count++] = body_of(record);
+        Py_XINCREF(body.object);
         if (record->group != current) {
             PyObject *group = Py_NewRef(record->group);
             scope = scope_of_group(request, group);
@@ -228,13 +179,6 @@ static int request_measure(Request *request, PyObject *module, PyObject *records
         request->size += field_size(request->resources[index].size);
     }
     return 0;
-}
-
-static uint8_t *put_head(uint8_t *at, uint8_t tag, Py_ssize_t size, const void *bytes, Py_ssize_t count)
-{
-    *at++ = tag;
-    at = put_varint(at, (uint64_t)size);
-    return put_bytes(at, bytes, count);
 }
 
 static void request_write(Request *request, uint8_t *at)
@@ -259,8 +203,17 @@ static void request_write(Request *request, uint8_t *at)
 
 PyObject *build_request(PyObject *module, PyObject *records)
 {
-    Request request;
     PyObject *built = NULL;
+    OneGroup one;
+    int is_one = one_group_begin(&one, module, records);
+    if (is_one > 0) {
+        built = one_group_build(&one, records);
+        one_group_end(&one);
+    }
+    if (is_one != 0) {
+        return built;
+    }
+    Request request;
     if (request_measure(&request, module, records) == 0) {
         built = PyBytes_FromStringAndSize(NULL, request.size);
         if (built != NULL) {
@@ -271,46 +224,19 @@ PyObject *build_request(PyObject *module, PyObject *records)
     return built;
 }
 
-/* The size of a request of records that are all of one group, which nearly all are: nothing has to be looked up. 0 where
- * they are not, or are not as they should be; -1 with an exception. */
-static Py_ssize_t size_of_one_group(PyObject *record_type, PyObject *records)
-{
-    if (!PyList_CheckExact(records) || PyList_GET_SIZE(records) == 0) {
-        return 0;
-    }
-    PyObject *group = NULL, *resource, *scope;
-    Py_ssize_t size = 0;
-    for (Py_ssize_t number = 0; number < PyList_GET_SIZE(records); number++) {
-        SpanRecord *record = (SpanRecord *)PyList_GET_ITEM(records, number);
-        if (!Py_IS_TYPE(record, (PyTypeObject *)record_type) || !has_bytes(record) ||
-            (number > 0 && record->group != group)) {
-            return 0;
-        }
-        group = record->group;
-        size += field_size(record->body == NULL ? record->own_size : PyBytes_GET_SIZE(record->body));
-    }
-    Py_INCREF(group);
-    int failed = group_read(group, &resource, &scope);
-    Py_DECREF(group);
-    if (failed) {
-        return -1;
-    }
-    size = field_size(PyBytes_GET_SIZE(resource) + field_size(PyBytes_GET_SIZE(scope) + size));
-    Py_DECREF(scope);
-    Py_DECREF(resource);
-    return size;
-}
-
 PyObject *total_size(PyObject *module, PyObject *records)
 {
-    PyObject *record_type = PyObject_GetAttrString(module, "SpanRecord");
-    Py_ssize_t size = record_type == NULL ? -1 : size_of_one_group(record_type, records);
-    Py_XDECREF(record_type);
-    if (size != 0) {
-        return size < 0 ? NULL : PyLong_FromSsize_t(size);
+    OneGroup one;
+    int is_one = one_group_begin(&one, module, records);
+    if (is_one > 0) {
+        one_group_end(&one);
+        return PyLong_FromSsize_t(one.size);
+    }
+    if (is_one < 0) {
+        return NULL;
     }
     Request request;
-    PyObject *told = request_measure(&request, module, records) == 0 ? PyLong_FromSsize_t(request.size) : NULL;
+    PyObject *size = request_measure(&request, module, records) == 0 ? PyLong_FromSsize_t(request.size) : NULL;
     request_free(&request);
-    return told;
+    return size;
 }

@@ -93,13 +93,15 @@ class Flow:
     def told(self, began: float, outcome: Outcome, *, queued: int | None = None) -> None:
         """An export call that began at ``began`` has come to its outcome, with so many spans queued by then.
 
-        On the worker's thread. The pipeline is read for ``queued`` where it is not given.
+        On the worker's thread. The pipeline is read for ``queued`` where it is not given. What it changes would not
+        show before the budget's next tick: nor does it have to be worked out before.
         """
         now = self._clock()
         if queued is None:
             queued = self.read().queued
         self._told.append((now, began, outcome, queued, self.exports.refusals))
-        self.move_on(now)
+        if now >= self.budget.due or self.budget.ticks(now):
+            self.move_on(now)
 
     def move_on(self, now: float) -> None:
         """Have the budget take notice of what has come, unless somebody is at it."""

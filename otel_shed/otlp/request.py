@@ -57,13 +57,13 @@ def request_size(record: SpanRecord) -> int:
     return _field(len(group.resource) + _field(len(group.scope) + _field(len(body))))
 
 
-def split_by_size(records: Sequence[SpanRecord], max_request_bytes: int) -> list[list[SpanRecord]]:
+def split_by_size(records: list[SpanRecord], max_request_bytes: int) -> list[list[SpanRecord]]:
     """Consecutive pieces whose requests have at most that many bytes, each as long as it can be.
 
-    A record that is too large alone has a piece alone.
+    A record that is too large alone has a piece alone. Where all of them fit, the list itself is the piece.
     """
     if _size_at_most(records) <= max_request_bytes:  # nearly always
-        return [list(records)] if records else []
+        return [records] if records else []
     pieces: list[list[SpanRecord]] = []
     size = _Size()
     for record in records:

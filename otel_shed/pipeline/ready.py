@@ -121,7 +121,7 @@ class Ready:
     def _take_stream(self, batch: Batch, most: int, room: _Room) -> None:
         before = self.stream.length
         records = self.stream.take(most - len(batch.records), room.length - batch.length)
-        batch.records += records
+        batch.records = batch.records + records if batch.records else records
         batch.length += before - self.stream.length
         if self._changes:
             for record in records:

@@ -50,8 +50,8 @@ class Sender(Protocol):
     def fits(self, record: SpanRecord) -> bool:
         """Whether a request of this record alone is within the limit; called by application threads."""
 
-    def split(self, records: Sequence[SpanRecord]) -> list[list[SpanRecord]]:
-        """Cut a batch into requests, which are lists of their own."""
+    def split(self, records: list[SpanRecord]) -> list[list[SpanRecord]]:
+        """Cut a batch into requests; where it is one, that is the batch itself."""
 
     def amend(self, record: SpanRecord, change: Change) -> int:
         """Write the change into what the record carries; by how many bytes it has grown."""
@@ -111,7 +111,7 @@ class OTLPSender:
             or request_size(record) <= self._max_request_bytes
         )
 
-    def split(self, records: Sequence[SpanRecord]) -> list[list[SpanRecord]]:
+    def split(self, records: list[SpanRecord]) -> list[list[SpanRecord]]:
         most = self._max_request_spans
         if most is None or len(records) <= most:
             return split_by_size(records, self._max_request_bytes)
@@ -168,8 +168,8 @@ class SpanExporterSender:
     def fits(self, record: SpanRecord) -> bool:
         return True
 
-    def split(self, records: Sequence[SpanRecord]) -> list[list[SpanRecord]]:
-        return [list(records)]
+    def split(self, records: list[SpanRecord]) -> list[list[SpanRecord]]:
+        return [records]
 
     def amend(self, record: SpanRecord, change: Change) -> int:
         record.span = AmendedSpan(record.span, change)  # type: ignore[arg-type]

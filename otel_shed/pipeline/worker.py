@@ -171,7 +171,7 @@ class Worker:
         while True:
             self.last_turn = self._clock()
             has_come = self._intake.sweep(wakes=False)
-            for flush in self._passed():
+            for flush in self._passed() if self._flushes else ():
                 self._complete(flush)
             batch, pause = self._next(has_come)
             if not batch.records:
@@ -191,8 +191,6 @@ class Worker:
 
     def _passed(self) -> list[Flush]:
         """The barriers that nothing queued stands before any more; nothing is in flight when this is asked."""
-        if not self._flushes:
-            return []
         with self._ledger.lock:
             passed = [flush for flush in self._flushes if self._intake.store.is_past(flush.target)]
             self._flushes = [flush for flush in self._flushes if flush not in passed]
@@ -261,21 +259,21 @@ class Worker:
         flush.done.set()
 
     def _export(self, batch: Batch) -> None:
-        remaining, length = batch.records, batch.length
+        left, length = len(batch.records), batch.length
         try:
             if batch.changes:
                 growth = sum([self._amend(record, change) for record, change in batch.changes.items()])
                 self._intake.grown(growth)
                 length += growth
-            pieces = self._sender.split(remaining)
+            pieces = self._sender.split(batch.records)
             for piece, outcome in zip(pieces, self._sender.send_all(pieces), strict=True):
-                del remaining[: len(piece)]
-                of_piece = sum([record.length for record in piece]) if remaining else length
+                left -= len(piece)
+                of_piece = sum([record.length for record in piece]) if left else length
                 length -= of_piece
                 self._settle(len(piece), of_piece, outcome)
         except BaseException:
             outcome = Outcome(accepted=0, reason=DropReason.EXPORTER_ERROR, message="internal fault")
-            self._settle(len(remaining), length, outcome)
+            self._settle(left, length, outcome)
             raise
 
     def _amend(self, record: SpanRecord, change: Change) -> int:

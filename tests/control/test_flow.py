@@ -69,12 +69,17 @@ def test_outcomes_reach_the_budget(bench: Bench) -> None:
 
 
 def test_the_pipeline_is_read_for_a_tick_and_not_for_each_batch(bench: Bench) -> None:
-    """Batches that follow upon each other are told with what was queued; twenty times a second all of it is read."""
+    """What becomes of batches that follow upon each other, and what was queued then, is told twenty times a second."""
+    told = []
     for number in range(100):
-        bench.flow.told(bench.clock(), Outcome(accepted=5), queued=number)
+        bench.flow.told(bench.clock() - 0.5, Outcome(accepted=number), queued=number)
         bench.clock.advance(TICK_SECONDS / 16)
-    assert bench.budget.queued == [*range(100)]
+        told.append(len(bench.budget.queued))
+    assert told == [1 + number // 8 * 8 for number in range(100)]
     assert len(bench.budget.counts) == 13
+    come_by(bench, 0.1)
+    assert bench.budget.queued == [*range(100)]
+    assert bench.budget.calls == [f"exported {number} after 0.5" for number in range(100)]
 
 
 def test_without_a_sampler_each_span_is_its_own_root(bench: Bench) -> None:
@@ -200,6 +205,7 @@ def test_a_fork_leaves_nothing_locked(bench: Bench) -> None:
     bench.budget.during = stop
     bench.reading = FlowReading(admitted=9, oldest=0)
     come_by(bench, 10.0)
+    bench.clock.advance(TICK_SECONDS)
     bench.flow.exports.began()
     thread = threading.Thread(target=bench.flow.told, args=(bench.clock(), Outcome(accepted=1)))
     thread.start()
