@@ -825,6 +825,23 @@ def test_an_interrupt_in_a_part_is_the_applications(part: str, error: type[BaseE
 
 
 @compiled_only
+@pytest.mark.parametrize("clock", [time.monotonic, lambda: time.monotonic()], ids=["the system's", "any other"])
+@pytest.mark.parametrize(("seconds", "looks"), [(-1.0, 3), (3600.0, 1)])
+def test_it_looks_when_it_is_time_to(clock: Callable[[], float], seconds: float, looks: int) -> None:
+    """By time.monotonic, which it reads without calling it, as by any other clock."""
+    seen: list[float] = []
+
+    def look() -> tuple[float, int]:
+        seen.append(time.monotonic())
+        return seen[-1] + seconds, -1
+
+    parts = Parts(clock=clock, look=look)
+    for _ in range(3):
+        parts.on_end(made_span())
+    assert (len(seen), len(parts.intake.inbox), parts.left) == (looks, 3, [])
+
+
+@compiled_only
 @pytest.mark.parametrize("wraps", [False, True])
 def test_somebody_is_told_when_there_is_enough(wraps: bool) -> None:
     """From ``look_at`` entries on, which may change at any time, each span tells; what is larger is offered."""

@@ -24,7 +24,7 @@ typedef struct {
     PyObject *record_type;
     PyObject *records;  /* a tuple of our own: nobody else can change it */
     PyObject *places;   /* dict: a group or (resource, scope) to the scope's index, a resource to its own */
-    Body *bodies;
+    Body *bodies;       /* with objects that are ours */
     Py_ssize_t *scope_of;
     Scope *scopes;
     Resource *resources;

@@ -55,12 +55,12 @@ static inline int has_bytes(const SpanRecord *record)
 }
 
 typedef struct {
-    PyObject *object; /* what holds it, borrowed; NULL for a record's own, which the record holds */
+    PyObject *object; /* what holds it; NULL for a record's own, which the record holds */
     const void *bytes;
     Py_ssize_t size;
 } Body;
 
-/* Of a record that has bytes. */
+/* Of a record that has bytes; the object is borrowed. */
 static inline Body body_of(const SpanRecord *record)
 {
     PyObject *object = record->body;
