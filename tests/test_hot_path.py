@@ -842,6 +842,25 @@ def test_it_looks_when_it_is_time_to(clock: Callable[[], float], seconds: float,
 
 
 @compiled_only
+@pytest.mark.parametrize("now", [5.0, 1e9])
+def test_a_clock_in_the_place_of_the_systems_is_the_clock(monkeypatch: pytest.MonkeyPatch, now: float) -> None:
+    """As in a program's tests, where time stands still or jumps."""
+    clock, looks = FakeClock(now), []
+
+    def look() -> tuple[float, int]:
+        looks.append(clock())
+        return clock() + 0.1, -1
+
+    monkeypatch.setattr(time, "monotonic", clock)
+    parts = Parts(clock=time.monotonic, look=look)
+    for _ in range(3):
+        parts.on_end(made_span())
+        parts.on_end(made_span())
+        clock.advance(1.0)
+    assert looks == [now, now + 1.0, now + 2.0]
+
+
+@compiled_only
 @pytest.mark.parametrize("wraps", [False, True])
 def test_somebody_is_told_when_there_is_enough(wraps: bool) -> None:
     """From ``look_at`` entries on, which may change at any time, each span tells; what is larger is offered."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -44,6 +45,29 @@ def test_a_program_sees_the_stock_processor() -> None:
     assert [span.name for span in exporter.spans] == ["span-0", "span-1", "span-2"]
     provider.shutdown()
     assert (exporter.shutdowns, exporter.flushes) == (1, 1)
+
+
+def test_what_has_been_exported_is_not_held_while_the_exporter_flushes() -> None:
+    """However long that takes: its bytes count as free by then."""
+    exported: list[weakref.ref[ReadableSpan]] = []
+    alive: list[int] = []
+
+    class Flushing(RecordingExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            exported.extend(map(weakref.ref, spans))
+            return SpanExportResult.SUCCESS
+
+        def force_flush(self, timeout_millis: int = 30000) -> bool:
+            alive.append(sum(reference() is not None for reference in exported))
+            return True
+
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SheddingSpanProcessor(Flushing()))
+    for _ in range(50):
+        provider.get_tracer("test").start_span("work").end()
+    assert provider.force_flush()
+    provider.shutdown()
+    assert (len(exported), alive) == (50, [0])
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_what_is_no_request_is_refused() -> None:
 
 
 def test_spans_that_are_not_looked_at_are_counted_alike() -> None:
-    """Of several resources and scopes; what is no request is none, and only what is inside of a span goes unnoticed."""
+    """Of several resources and scopes; what is no request is none, unless it is inside of these or of spans."""
     request = ExportTraceServiceRequest()
     for resource in range(3):
         for scope in range(resource):
@@ -75,6 +75,8 @@ def test_spans_that_are_not_looked_at_are_counted_alike() -> None:
     assert [count(cut_off) for count in (count_spans, count_unread)] == [None, None]
     broken = payload.replace(b"\x0a\x10" + b"t" * 16, b"\x0a\x7f" + b"t" * 16)
     assert [count(broken) for count in (count_spans, count_unread)] == [None, 16]
+    unreadable = payload.replace(b"resource", b"\xffesource")
+    assert [count(unreadable) for count in (count_spans, count_unread)] == [None, 16]
     assert [count(b"") for count in (count_spans, count_unread)] == [0, 0]
 
 

@@ -215,14 +215,18 @@ static PyObject *hot_path_call(PyObject *object, PyObject *const *args, size_t c
     return PyObject_Vectorcall(self->members[CAREFUL_ON_END], args, count, names);
 }
 
-/* Whether it is time.monotonic; -1 with an exception. */
+/* Whether it is time.monotonic, and nothing that was put in its place; -1 with an exception. */
 static int is_monotonic(PyObject *clock)
 {
+    if (!PyCFunction_CheckExact(clock)) {
+        return 0;
+    }
     PyObject *module = PyImport_ImportModule("time");
     PyObject *monotonic = module == NULL ? NULL : PyObject_GetAttrString(module, "monotonic");
+    int is_it = monotonic == NULL ? -1 : monotonic == clock;
     Py_XDECREF(module);
-    Py_XDECREF(monotonic); /* the module has it, or nobody */
-    return monotonic == NULL ? -1 : monotonic == clock;
+    Py_XDECREF(monotonic);
+    return is_it;
 }
 
 static PyObject *hot_path_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)

@@ -1,6 +1,7 @@
 /* Requests of records that are all of one group: measured, then written into one bytes object of exactly that size.
  *
- * Owns nothing that outlives a call. The rule: Python code may run while the group is read, and none after that.
+ * Owns nothing that outlives a call. The rule: no Python code runs in here, so the list holds all that is read of it; a
+ * group whose bytes are not simply in slots is left to request.c.
  */
 #include "request.h"
 
@@ -19,14 +20,30 @@ int group_read(PyObject *group, PyObject **resource, PyObject **scope)
     return -1;
 }
 
-/* The group of the first of them, new; NULL if there is none that is as it should be. */
+/* Whether what is read of objects of that type is in a slot. */
+static int is_slot(PyTypeObject *type, const char *name)
+{
+    PyObject *descriptor = PyObject_GetAttrString((PyObject *)type, name);
+    int is_it = descriptor != NULL && Py_IS_TYPE(descriptor, &PyMemberDescr_Type);
+    Py_XDECREF(descriptor);
+    PyErr_Clear(); /* there is none: request.c says so */
+    return is_it;
+}
+
+/* The group of the first of them, borrowed; NULL if there is none that is as it should be. */
 static PyObject *first_group(PyObject *record_type, PyObject *records)
 {
     if (!PyList_CheckExact(records) || PyList_GET_SIZE(records) == 0) {
         return NULL;
     }
     SpanRecord *first = (SpanRecord *)PyList_GET_ITEM(records, 0);
-    return Py_IS_TYPE(first, (PyTypeObject *)record_type) && has_bytes(first) ? Py_NewRef(first->group) : NULL;
+    if (!Py_IS_TYPE(first, (PyTypeObject *)record_type) || !has_bytes(first)) {
+        return NULL;
+    }
+    PyTypeObject *type = Py_TYPE(first->group);
+    int runs_no_code = Py_IS_TYPE(type, &PyType_Type) && type->tp_getattro == PyObject_GenericGetAttr &&
+                       is_slot(type, "resource") && is_slot(type, "scope");
+    return runs_no_code ? first->group : NULL;
 }
 
 /* The bytes of their bodies, each as a field; -1 if they are not all records of this group. */
@@ -61,7 +78,6 @@ int one_group_begin(OneGroup *one, PyObject *module, PyObject *records)
             is_one = 0;
         }
     }
-    Py_XDECREF(group); /* the records have it */
     Py_DECREF(record_type);
     return is_one;
 }

@@ -11,7 +11,7 @@ PyObject *build_request(PyObject *module, PyObject *records);
 PyObject *total_size(PyObject *module, PyObject *records);
 
 /* -- one_group.c: nearly all requests. Nothing has to be looked up, and nothing but the list has to hold the records: no
- * Python code runs between the last look at them and the last byte. ------------------------------------------------ */
+ * Python code runs there. ------------------------------------------------------------------------------------------ */
 
 typedef struct {
     PyObject *resource; /* ours */
@@ -21,7 +21,7 @@ typedef struct {
     Py_ssize_t size;
 } OneGroup;
 
-/* 1 if these are a list of records of one group, 0 if they are not, or not as they should be; -1 with an exception. */
+/* 1 if these are a list of records of one group, 0 if that is for request.c to tell; -1 with an exception. */
 int one_group_begin(OneGroup *one, PyObject *module, PyObject *records);
 /* The request, as soon as that has returned 1: nothing may run between. */
 PyObject *one_group_build(const OneGroup *one, PyObject *records);

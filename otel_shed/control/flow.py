@@ -93,8 +93,8 @@ class Flow:
     def told(self, began: float, outcome: Outcome, *, queued: int | None = None) -> None:
         """An export call that began at ``began`` has come to its outcome, with so many spans queued by then.
 
-        On the worker's thread. The pipeline is read for ``queued`` where it is not given. What it changes would not
-        show before the budget's next tick: nor does it have to be worked out before.
+        On the worker's thread. The pipeline is read for ``queued`` where it is not given. What it changes shows with a
+        tick of the budget: until then it is only kept.
         """
         now = self._clock()
         if queued is None:
@@ -151,7 +151,7 @@ class Flow:
         )
 
     def after_fork_in_child(self) -> None:
-        """What was learned of the collector holds here too; counts and the call under way are the parent's."""
+        """What was learned of the collector by the last tick holds here too; the rest is the parent's."""
         self._lock = allocate_lock()
         self._told.clear()
         self._marks = deque([(self._clock(), 0)])

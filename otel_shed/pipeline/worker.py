@@ -179,6 +179,7 @@ class Worker:
             # Also between two batches: a worker that has no end of them is the one that there is most to see of.
             self._look_in(is_due=bool(self._flushes))
             self._export(batch)
+            del batch  # not held any longer than it is counted, whatever a flush takes
 
     def _look_in(self, *, is_due: bool) -> float | None:
         """The seconds after which to do it again. Where batches follow upon each other, not each of them brings one."""

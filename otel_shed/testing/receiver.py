@@ -5,9 +5,9 @@ Owns the counts, which the servers' threads write under one lock. For tests in t
     python -m otel_shed.testing.receiver --grpc-port 0 --http-port 0
 
 prints its ports as one line of JSON; each line on its standard input has it print its counts, as does SIGTERM (or the
-end of a pipe on its standard input), which also ends it. With --unread it does not look at what spans consist of: so it
-disturbs a program that it shares the machine with less. The rule: it listens on loopback only, and closing it leaves
-nothing.
+end of a pipe on its standard input), which also ends it. With --unread it counts spans without looking into
+them: so it disturbs a program that it shares the machine with less. The rule: it listens on loopback only, and closing
+it leaves nothing.
 """
 
 from __future__ import annotations
@@ -136,7 +136,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m otel_shed.testing.receiver", description=__doc__)
     parser.add_argument("--grpc-port", type=int, default=4317)
     parser.add_argument("--http-port", type=int, default=4318)
-    parser.add_argument("--unread", action="store_true", help="count spans without looking at what they consist of")
+    parser.add_argument(
+        "--unread", action="store_true", help="count spans without looking into them, their resources and scopes"
+    )
     options = parser.parse_args(arguments)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -173,18 +173,8 @@ def test_the_compiled_way_refuses_what_is_no_record(build: Any) -> None:
     bodiless.body = bytearray(1)
     text, empty, deleted = record(1, ScopeGroup("a", "b")), record(1, object()), record(1, group)  # type: ignore[arg-type]
     del deleted.group
-    for bad in (
-        None,
-        1,
-        [1],
-        [whole, None],
-        [headless],
-        [bodiless],
-        [deleted],
-        [whole, deleted],
-        [text],
-        [whole, text],
-    ):
+    wrong = [headless, bodiless, deleted, text]
+    for bad in (None, 1, [1], [whole, None], *([one] for one in wrong), *([whole, one] for one in wrong)):
         with pytest.raises(TypeError):
             build(bad)
     for bad in ([empty], [whole, empty]):
@@ -205,25 +195,55 @@ def test_a_group_that_runs_code_changes_nothing_under_way() -> None:
             del batch[2:]
             return b"\x0a\x00"
 
+    meddler: Any = Meddler()
     for make in (record, encoded):
         batch = [make(200, ScopeGroup(b"\x0a\x00", b"\x0a\x00")) for _ in range(100)]
         expected = build_plain(batch)
-        batch[1].group = Meddler()  # type: ignore[assignment]
-        assert extension.build_request(batch) == expected
+        for meddled in (batch[1:2], batch):
+            whole = list(batch)
+            for each in meddled:
+                each.group = meddler
+            assert extension.build_request(batch) == expected
+            assert len(batch) == 2
+            batch[:] = whole
+            batch[0].body = whole[1].body
+
+
+@compiled_only
+def test_a_group_that_runs_code_as_it_goes_is_held() -> None:
+    """The list that it was in is empty by then, and full again when it has gone: the request is of what was there."""
+    batch: list[SpanRecord] = []
+
+    class Meddler:
+        scope = b"\x0a\x00"
+
+        @property
+        def resource(self) -> bytes:
+            batch.clear()
+            return b"\x0a\x00"
+
+        def __del__(self) -> None:
+            batch.extend([record(1, ScopeGroup(b"", b""))] * 200)
+
+    batch.append(record(5, Meddler()))  # type: ignore[arg-type]
+    assert extension.build_request(batch) == build_plain([record(5, ScopeGroup(b"\x0a\x00", b"\x0a\x00"))])
+    assert len(batch) == 200
 
 
 @compiled_only
 def test_nothing_is_kept_of_a_request() -> None:
     """References are as they were, also where it failed half-way."""
     group = ScopeGroup(b"\x0a\x10" + bytes(16), b"\x0a\x10" + bytes(16))
-    one = record(300, group)
-    held = (one, one.body, group, group.resource, group.scope)
+    one, text = record(300, group), record(1, ScopeGroup(bytes(1000), "text"))  # type: ignore[arg-type]
+    held = (one, one.body, group, group.resource, group.scope, text.group.resource, SpanRecord)  # type: ignore[union-attr]
     before = [sys.getrefcount(each) for each in held]
     for _ in range(100):
         extension.build_request([one, one])
         extension.total_size([one])
-        with pytest.raises(TypeError):
-            extension.build_request([one, None])
+        for bad in ([one, None], [text], [one, text]):
+            with pytest.raises(TypeError):
+                extension.build_request(bad)
+    del bad
     assert [sys.getrefcount(each) for each in held] == before
 
 

@@ -33,7 +33,9 @@ class ScriptedSender:
     def fits(self, record: SpanRecord) -> bool:
         return record.length <= self.limit
 
-    def split(self, records: Sequence[SpanRecord]) -> list[list[SpanRecord]]:
+    def split(self, records: list[SpanRecord]) -> list[list[SpanRecord]]:
+        if self.pieces == 1:
+            return [records]
         size = -(-len(records) // self.pieces)
         return [list(records[start : start + size]) for start in range(0, len(records), size)]
 

@@ -300,12 +300,25 @@ def test_each_piece_of_a_batch_has_its_own_outcome(bench: Bench) -> None:
     assert (account.exports_attempted, account.exports_succeeded) == (2, 1)
 
 
+def fault(records: object) -> Outcome:
+    raise ZeroDivisionError
+
+
+def test_a_fault_after_a_piece_costs_what_is_left(bench: Bench) -> None:
+    """What was sent before it stays sent, and is released once."""
+    bench.sender.pieces = 4
+    bench.sender.script = [Outcome(accepted=1), Outcome(accepted=1), fault]
+    bench.end(4)
+    bench.end(3)
+    with pytest.raises(ZeroDivisionError):
+        bench.worker.turn()
+    account = bench.ledger.account()
+    assert (account.exported, account.dropped, account.in_flight) == (2, {DropReason.EXPORTER_ERROR: 2}, 0)
+    assert (account.queued, bench.intake.store.held_bytes) == (3, 30)  # a scripted span has ten
+
+
 def test_a_fault_of_ours_costs_the_batch_in_hand_and_is_counted(bench: Bench) -> None:
     """An exception inside the worker loses no span without counting it, and the next batch goes through."""
-
-    def fault(records: object) -> Outcome:
-        raise ZeroDivisionError
-
     bench.sender.script = [fault]
     bench.end(8)
     with pytest.raises(ZeroDivisionError):
