@@ -9,8 +9,8 @@
 #include "hot_path.h"
 
 #include <structmember.h>
-#include <time.h>
 
+#include "clock.h"
 #include "encoder.h"
 
 /* What it is made of, in the order of its arguments; the first is an Encoder. */
@@ -34,8 +34,7 @@ typedef struct {
     Py_ssize_t largest;
     /* When to look at the control again, by the clock; in seconds. */
     double looks_at;
-    /* Whether the clock is time.monotonic: then the system is asked, without an object. */
-    int is_monotonic;
+    int is_monotonic; /* the clock */
     /* Characters of an attribute's value, -1 for no limit, as of the last look. */
     Py_ssize_t limit;
     PyObject *look_at_name;
@@ -46,27 +45,10 @@ typedef struct {
     vectorcallfunc vectorcall;
 } HotPath;
 
-/* The clock's seconds; -1 with an exception. */
-static double seconds_of(HotPath *self)
-{
-#ifdef CLOCK_MONOTONIC_COARSE
-    /* The same clock, behind by a tick of the kernel, 10 ms at most: a look may be late by that. It takes 6 ns, and the
-     * call 43. */
-    struct timespec time;
-    if (self->is_monotonic && clock_gettime(CLOCK_MONOTONIC_COARSE, &time) == 0) {
-        return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-    }
-#endif
-    PyObject *now = PyObject_CallNoArgs(self->members[CLOCK]);
-    double seconds = now == NULL ? -1.0 : PyFloat_AsDouble(now);
-    Py_XDECREF(now);
-    return seconds;
-}
-
 /* Ask ``look`` for the time of the next look and the limit of attributes, if it is time to. */
 static int look_if_due(HotPath *self)
 {
-    double seconds = seconds_of(self);
+    double seconds = seconds_of(self->members[CLOCK], self->is_monotonic);
     if (seconds == -1.0 && PyErr_Occurred()) {
         return -1;
     }
@@ -213,20 +195,6 @@ static PyObject *hot_path_call(PyObject *object, PyObject *const *args, size_t c
         }
     }
     return PyObject_Vectorcall(self->members[CAREFUL_ON_END], args, count, names);
-}
-
-/* Whether it is time.monotonic, and nothing that was put in its place; -1 with an exception. */
-static int is_monotonic(PyObject *clock)
-{
-    if (!PyCFunction_CheckExact(clock)) {
-        return 0;
-    }
-    PyObject *module = PyImport_ImportModule("time");
-    PyObject *monotonic = module == NULL ? NULL : PyObject_GetAttrString(module, "monotonic");
-    int is_it = monotonic == NULL ? -1 : monotonic == clock;
-    Py_XDECREF(module);
-    Py_XDECREF(monotonic);
-    return is_it;
 }
 
 static PyObject *hot_path_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)

@@ -5,21 +5,6 @@
  */
 #include "request.h"
 
-int group_read(PyObject *group, PyObject **resource, PyObject **scope)
-{
-    *scope = NULL;
-    if ((*resource = PyObject_GetAttrString(group, "resource")) != NULL &&
-        (*scope = PyObject_GetAttrString(group, "scope")) != NULL) {
-        if (PyBytes_CheckExact(*resource) && PyBytes_CheckExact(*scope)) {
-            return 0;
-        }
-        PyErr_SetString(PyExc_TypeError, "a group is made of bytes");
-    }
-    Py_XDECREF(*resource);
-    Py_XDECREF(*scope);
-    return -1;
-}
-
 /* Whether what is read of objects of that type is in a slot. */
 static int is_slot(PyTypeObject *type, const char *name)
 {

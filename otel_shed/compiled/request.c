@@ -114,6 +114,21 @@ static Py_ssize_t scope_of(Request *request, PyObject *resource_head, PyObject *
     return index;
 }
 
+int group_read(PyObject *group, PyObject **resource, PyObject **scope)
+{
+    *scope = NULL;
+    if ((*resource = PyObject_GetAttrString(group, "resource")) != NULL &&
+        (*scope = PyObject_GetAttrString(group, "scope")) != NULL) {
+        if (PyBytes_CheckExact(*resource) && PyBytes_CheckExact(*scope)) {
+            return 0;
+        }
+        PyErr_SetString(PyExc_TypeError, "a group is made of bytes");
+    }
+    Py_XDECREF(*resource);
+    Py_XDECREF(*scope);
+    return -1;
+}
+
 static Py_ssize_t scope_of_group(Request *request, PyObject *group)
 {
     Py_ssize_t index = place_of(request, group);

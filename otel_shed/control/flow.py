@@ -100,7 +100,7 @@ class Flow:
         if queued is None:
             queued = self.read().queued
         self._told.append((now, began, outcome, queued, self.exports.refusals))
-        if now >= self.budget.due or self.budget.ticks(now):
+        if self.budget.ticks(now):
             self.move_on(now)
 
     def move_on(self, now: float) -> None:
