@@ -129,11 +129,12 @@ class Intake:
                 raise
         if len(self.inbox) > self._room:
             self.settle_inbox()
-        elif (
+        if (
             self.store.ready_spans > self._roomy
             and (now := self._clock()) < self._brief_until
             and (seconds := self._way.seconds(self.store.ready_spans / self.store.capacity, now))
         ):
+            self.look_at = 1  # who ends a span meanwhile comes here too, or the interpreter would only be his
             give_way(seconds)
 
     def _call_worker(self) -> None:

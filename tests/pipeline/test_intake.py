@@ -142,6 +142,18 @@ class Calls:
             self.intake.offer(record(number))
         return list(self.told)
 
+    def ways(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """For how long anybody gives way from now on, in which time the stand-in sweeps."""
+        ways: list[float] = []
+
+        def give_way(seconds: float) -> None:
+            ways.append(seconds)
+            self.intake.sweep()
+            self.clock.advance(seconds)
+
+        monkeypatch.setattr("otel_shed.pipeline.intake.give_way", give_way)
+        return ways
+
 
 def test_the_first_span_wakes_an_idle_worker() -> None:
     """Which needs no timer; and nothing of it is done on the thread that ended the span."""
@@ -415,9 +427,8 @@ def test_a_handler_that_raises_while_the_worker_is_told_loses_no_wake_up() -> No
 
 def test_who_fills_the_queue_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where much waits to go out, once in some spans; also while spans are decided on, not in between."""
-    ways: list[float] = []
-    monkeypatch.setattr("otel_shed.pipeline.intake.give_way", ways.append)
     calls = Calls(capacity=80)
+    ways = calls.ways(monkeypatch)
     calls.intake.goes()
     for _ in range(2):
         calls.offer(10)
@@ -428,35 +439,72 @@ def test_who_fills_the_queue_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls.offer(9) == []
     assert calls.offer(1) == ["stand-in"]
     assert len(ways) == 1
-    calls.offer(29)
-    calls.intake.settle_inbox()
-    assert calls.offer(10) == ["stand-in"]
+    calls.offer(9)
+    assert len(ways) == 1
+    assert calls.offer(1) == ["stand-in"]
     assert len(ways) == 2
-    calls.intake.settle_inbox()
     calls.intake.store.is_streaming = False
     assert calls.offer(10) == ["stand-in"]
     assert len(ways) == 3
 
 
+def test_whoever_ends_a_span_meanwhile_gives_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the same time; the next one comes when it is over, and then no more often than before."""
+    calls = Calls(capacity=80)
+    ways: list[float] = []
+
+    def give_way(seconds: float) -> None:
+        ways.append(seconds)
+        if len(ways) <= 3:
+            calls.clock.advance(seconds / 4)
+            calls.offer(1)
+        else:
+            calls.intake.settle_inbox()
+
+    monkeypatch.setattr("otel_shed.pipeline.intake.give_way", give_way)
+    calls.intake.goes()
+    calls.offer(40)
+    calls.intake.settle_inbox()
+    ways.clear()
+    calls.offer(10)
+    assert ways == pytest.approx([ways[0], ways[0] * 3 / 4, ways[0] * 9 / 16, ways[0] * 27 / 64])
+    calls.clock.advance(ways[0])
+    calls.offer(9)
+    assert len(ways) == 4
+    calls.offer(1)
+    assert len(ways) == 5
+
+
+def test_who_finds_no_room_gives_way_once_there_is_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the room would be full again before the worker has the interpreter."""
+    calls = Calls(capacity=80)
+    ways = calls.ways(monkeypatch)
+    calls.intake.goes()
+    assert calls.offer(40) == ["stand-in"]
+    assert (calls.offer(40), ways) == ([], [])
+    assert calls.offer(1) == ["waited"]
+    assert len(ways) == 1
+
+
 def test_who_fills_the_smallest_queue_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a quarter of it is less than a span, or little more, and for no longer than of any other."""
-    ways: list[float] = []
-    monkeypatch.setattr("otel_shed.pipeline.intake.give_way", ways.append)
+    given: list[float] = []
     for capacity in range(1, 12):
         calls = Calls(capacity=capacity)
+        ways = calls.ways(monkeypatch)
         calls.intake.goes()
         for _ in range(3):
             calls.offer(capacity)
             calls.intake.settle_inbox()
         assert calls.ledger.queued == capacity
-    assert max(ways) < 0.0002
+        given += ways
+    assert max(given) < 0.0002
 
 
 def test_who_fills_the_queue_does_not_wait_for_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the worker is in a call that lasts, to give way would make no room."""
-    ways: list[float] = []
-    monkeypatch.setattr("otel_shed.pipeline.intake.give_way", ways.append)
     calls = Calls(capacity=80)
+    ways = calls.ways(monkeypatch)
     calls.intake.goes()
     calls.offer(30)
     calls.intake.settle_inbox()
@@ -468,5 +516,5 @@ def test_who_fills_the_queue_does_not_wait_for_a_collector(monkeypatch: pytest.M
     assert ways == []
     calls.intake.settle_inbox()
     calls.intake.goes()
-    calls.offer(30)
+    calls.offer(10)
     assert len(ways) == 1
