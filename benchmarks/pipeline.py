@@ -6,8 +6,8 @@ Spans of five attributes are made as fast as possible and exported to a receiver
 with and without compression. First with a queue that holds them all, so that nothing is lost, in turns of 32 batches:
 CPU is that of the whole process until all is delivered; extra CPU a delivered span is what is more than in the same
 round without a processor, divided by the spans that the receiver counted. Short turns (--spans 4096) show what it is
-where each begins with cold caches, and ends with a flush. Then bursts with the queue as it is by default: how many of
-them are delivered, and how many a second the program makes.
+where each begins with cold caches, and ends with a flush. Then bursts with the queue as it is by default, of one thread
+and of several: how many of them are delivered, and how many a second the program makes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import functools
 import itertools
 import operator
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
@@ -32,6 +33,8 @@ COMPRESSIONS = ("none", "gzip")
 KINDS = (NONE, STOCK, OURS)
 # Issue 5: at most a fifteenth over gRPC and a twentieth over HTTP, compiled and without compression.
 TIMES_CHEAPER = {"grpc": 15.0, "http/protobuf": 20.0}
+WHOLE = Goal(1.0, of_ratio=False)
+BURST_THREADS = (1, 8)
 ALL = 10**6  # a queue that nothing is lost from
 # Spans; short, so that a machine that changes its pace changes it for all candidates, and 32 batches, so that what a
 # program does not do (the flush at its end, and giving its processor's caches up to the next candidate) does not count
@@ -53,12 +56,21 @@ class Turn:
         return Turn(*(one + more for one, more in zip(astuple(self), astuple(other), strict=True)))
 
 
-def turn(provider: TracerProvider, receiver: ReceiverProcess, count: int) -> Turn:
+def turn(provider: TracerProvider, receiver: ReceiverProcess, count: int, *, threads: int = 1) -> Turn:
     tracer = provider.get_tracer("benchmark")
+
+    def make(count: int) -> None:
+        for number in range(count):
+            make_span(tracer, number)
+
+    others = [threading.Thread(target=make, args=(count // threads,)) for _ in range(threads - 1)]
     before = receiver.spans()
     began, cpu = time.perf_counter(), time.process_time()
-    for number in range(count):
-        make_span(tracer, number)
+    for thread in others:
+        thread.start()
+    make(count - count // threads * len(others))
+    for thread in others:
+        thread.join()
     seconds = time.perf_counter() - began
     provider.force_flush(FLUSH_MILLIS)
     cpu = time.process_time() - cpu
@@ -66,13 +78,19 @@ def turn(provider: TracerProvider, receiver: ReceiverProcess, count: int) -> Tur
 
 
 def turns_of(
-    providers: dict[str, TracerProvider], receiver: ReceiverProcess, count: int, rounds: int, *, slices: int = 1
+    providers: dict[str, TracerProvider],
+    receiver: ReceiverProcess,
+    count: int,
+    rounds: int,
+    *,
+    slices: int = 1,
+    threads: int = 1,
 ) -> dict[str, list[Turn]]:
     """Of each candidate in each round, which has so many slices, ``count`` spans each."""
     told: dict[str, list[Turn]] = {who: [] for who in providers}
 
     def take(who: str) -> float:
-        told[who].append(turn(providers[who], receiver, count))
+        told[who].append(turn(providers[who], receiver, count, threads=threads))
         return told[who][-1].cpu
 
     for provider in providers.values():
@@ -114,12 +132,12 @@ def cost(arguments: argparse.Namespace, receiver: ReceiverProcess, protocol: str
     yield from compared("pipeline", f"{name}: extra CPU, delivered", "us", extra(turns), goals=goals)
 
 
-def burst(arguments: argparse.Namespace, receiver: ReceiverProcess, protocol: str) -> Iterator[Figure]:
+def burst(arguments: argparse.Namespace, receiver: ReceiverProcess, protocol: str, threads: int) -> Iterator[Figure]:
     """With everything as it is by default."""
     providers = {who: provider_of(who, receiver, protocol) for who in KINDS}
-    turns = turns_of(providers, receiver, arguments.burst, max(1, arguments.rounds // 4))
-    name = f"{protocol}, burst of {arguments.burst:,}"
-    goals = {who: Goal(1.0, True, False) for who in (OURS,)}
+    turns = turns_of(providers, receiver, arguments.burst, max(1, arguments.rounds // 4), threads=threads)
+    name = f"{protocol}, burst of {arguments.burst:,}" + (f", {threads} threads" if threads > 1 else "")
+    goals = {OURS: WHOLE} if threads == 1 else {}
     yield from compared("pipeline", f"{name}: delivered", SHARE, delivered(turns), goals=goals, more_is_better=True)
     rates = {who: [each.made / each.seconds for each in own] for who, own in turns.items()}
     yield from compared("pipeline", f"{name}: made", "spans/s", rates, more_is_better=True)
@@ -132,8 +150,8 @@ def figures(arguments: argparse.Namespace) -> Iterator[Figure]:
     with ReceiverProcess() as receiver:
         for protocol, compression in itertools.product(PROTOCOLS, COMPRESSIONS):
             yield from cost(arguments, receiver, protocol, compression)
-        for protocol in PROTOCOLS:
-            yield from burst(arguments, receiver, protocol)
+        for protocol, threads in itertools.product(PROTOCOLS, BURST_THREADS):
+            yield from burst(arguments, receiver, protocol, threads)
     yield from plain_too("pipeline", arguments)
 
 
