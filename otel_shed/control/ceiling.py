@@ -89,8 +89,11 @@ class RateCeiling:
         number, now = next(self._numbers), self._clock()
         # Threads that get here at once overwrite each other's state; those roots are paid for by the next one, which
         # knows how many they were. A clock that goes back earns nothing.
-        credit += self.roots_per_second * max(0.0, now - then) - (number - last) * answer.probability
-        credit = min(credit, self._burst)
+        credit -= (number - last) * answer.probability
+        if now > then:
+            credit += self.roots_per_second * (now - then)
+            if credit > self._burst:  # noqa: PLR1730 (to call min() takes a tenth of a decision)
+                credit = self._burst
         answer = KEEP_ALL if credit >= 0.0 else _fallen(math.ceil(-credit * self._steps))
         self._state = (now, number, credit, answer)
         return answer
