@@ -7,7 +7,7 @@ while it is in a call, its stand-in does (sweeper.py). Only these two move what 
 stand-in: so what holding and deciding costs is not paid in Span.end(), and no signal handler, finalizer or interrupt
 comes in the middle of it.
 ``look_at`` is the number of entries at which one of them is to be told: 1 when the worker is idle, so that it needs no
-timer. Whoever finds no room waits until there is some.
+timer, and while somebody gives way, so that others do too. Whoever finds no room waits until there is some.
 
 ``wake_at`` is the number of ready spans at which the worker wants to be woken, and ``looks_at`` the time at which it
 looks by itself: what is due before wakes it too. The worker writes both in the ledger, after looking at the store, so a
@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from otel_shed.native import give_way
+from otel_shed.native import give_way, thread_id
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline import way
 from otel_shed.pipeline.inbox import InboxSizes
@@ -62,12 +62,9 @@ class Intake:
         self._ledger = ledger
         self.store = store(self._let_go)
         self._clock = clock
-        self._shed = shed
-        self._wake = wake
-        self._stand_in = stand_in
+        self._shed, self._wake, self._stand_in = shed, wake, stand_in
         self.closed = False
         self.sizes = sizes = InboxSizes.of(capacity=self.store.capacity, max_bytes=max_bytes)
-        # These are read for each span.
         self._room, self.largest = sizes.room, sizes.largest
         self._way = way.Way(room=sizes.room)
         self._roomy = max(1, int(way.GIVES_WAY_AT * self.store.capacity))
@@ -79,8 +76,8 @@ class Intake:
     def _forget(self) -> None:
         self.inbox.clear()
         self._large_bytes = self.admitted = 0
-        self.look_at = self._looks_from = 1
-        self.wake_at, self.wake_at_bytes, self.looks_at = 1, NEVER, math.inf
+        self.look_at = self._looks_from = self.wake_at = 1
+        self.wake_at_bytes, self.looks_at = NEVER, math.inf
         self._is_worker_away, self._brief_until = False, -math.inf
 
     # -- application threads -------------------------------------------------------------------------------------
@@ -119,7 +116,7 @@ class Intake:
         (self._call_stand_in if self._is_worker_away else self._call_worker)()
 
     def tell(self) -> None:
-        """There is something in the inbox that somebody is to be told of; see ``look_at``."""
+        """There is something in the inbox that somebody is to be told of; who fills the queue may sleep (way.py)."""
         if self.look_at <= self._room:
             self.look_at = self._room + 1
             try:
@@ -129,13 +126,13 @@ class Intake:
                 raise
         if len(self.inbox) > self._room:
             self.settle_inbox()
-        if (
-            self.store.ready_spans > self._roomy
-            and (now := self._clock()) < self._brief_until
-            and (seconds := self._way.seconds(self.store.ready_spans / self.store.capacity, now))
-        ):
-            self.look_at = 1  # who ends a span meanwhile comes here too, or the interpreter would only be his
-            give_way(seconds)
+        if self.store.ready_spans > self._roomy and (now := self._clock()) < self._brief_until:
+            fill = self.store.ready_spans / self.store.capacity
+            seconds = self._way.seconds(fill, now, thread_id())
+            if self._way.is_given(self._clock):
+                self.look_at = 1
+            if seconds and not self._ledger.is_held_here:  # as it may be by a finalizer, in the middle of a sweep
+                give_way(seconds)
 
     def _call_worker(self) -> None:
         if self._wake is not None:
@@ -165,11 +162,11 @@ class Intake:
         swept = wake = False
         with self._ledger.lock:
             # Before each look: what comes after it tells again, also where somebody told of what had been swept.
-            self.look_at = self._looks_from
+            self.look_at = self._looks()
             while self.inbox:
                 swept = True
                 wake = self._sweep() or wake
-                self.look_at = self._looks_from
+                self.look_at = self._looks()
         if wake and wakes:
             self._call_worker()
         return swept
@@ -229,8 +226,7 @@ class Intake:
 
         ``is_brief``: who fills the queue is to give way to it, for a while.
         """
-        self.wake_at = self.wake_at_bytes = NEVER
-        self.looks_at = -math.inf
+        self.wake_at, self.wake_at_bytes, self.looks_at = NEVER, NEVER, -math.inf
         self._is_worker_away, self._brief_until = True, self._clock() + way.PATIENCE_SECONDS if is_brief else -math.inf
         self.look_at = self._looks_from = self._while_away()
 
@@ -239,6 +235,9 @@ class Intake:
         if not self.store.is_streaming:
             return self.sizes.few
         return self.sizes.many if self.store.ready_spans > self._roomy else self.sizes.gathered
+
+    def _looks(self) -> int:
+        return 1 if self._way.is_given(self._clock) else self._looks_from
 
     def waits(self, *, for_spans: int, for_bytes: int, until: float, gather: int) -> None:
         """In the ledger: the worker waits for so much to be ready, or ``until`` it looks by itself.
