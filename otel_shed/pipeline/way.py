@@ -5,8 +5,8 @@ it may end more spans than fit into one. So while the queue fills, who ends span
 fuller it is: then there is room for what would be lost. Other threads that go on ending spans meanwhile sleep until the
 same time, or they would have the interpreter instead of the worker; one that ends a few goes on. Asked by application
 threads, which may lose each other's writing: as near as matters. The rules: this is for an exporter that is kept from
-its work, and not where a call waits for the collector; and it rides over a burst, while of a load that lasts it takes no
-more than a twentieth.
+its work, and not where a call waits for the collector; it rides over a burst, and takes no more than a twentieth of a
+load that lasts.
 """
 
 from __future__ import annotations

@@ -116,11 +116,9 @@ def test_where_no_more_is_given_nobody_sleeps_with_anybody() -> None:
     assert not way.is_given(lambda: now + 1e-6)
     way = Way(room=INBOX_ROOM)
     assert sum(way.seconds(1.0, 10.0, ONE) for _ in range(9)) == LONGEST_SECONDS
-    assert [way.is_given(partial(float, at)) for at in (9.999, 10.0, 10.0 + 1.01 * LONGEST_SECONDS)] == [
-        False,
-        True,
-        False,
-    ]
+    times = (9.999, 10.0, 10.0 + 1.01 * LONGEST_SECONDS)
+    assert [way.is_given(partial(float, now)) for now in times] == [False, True, False]
+    assert max(way.seconds(1.0, 5.0, OTHER) for _ in range(9)) <= LONGEST_SECONDS
 
 
 @pytest.mark.parametrize(
