@@ -48,15 +48,17 @@ class Way:
 
     def is_given(self, clock: Callable[[], float]) -> bool:
         """Whether somebody sleeps now."""
-        return self._sleep is not None and self._sleep[0] <= clock() < self._sleep[1]
+        sleep = self._sleep
+        return sleep is not None and sleep[0] <= clock() < sleep[1]
 
     def seconds(self, fill: float, now: float, thread: int) -> float:
         """For how long the thread is to sleep, where so much of the queue waits, more than GIVES_WAY_AT; 0 is not.
 
         While somebody sleeps it is asked for each span. To wake up with others takes nothing of what is left.
         """
-        if self._sleep is not None and self._sleep[0] <= now < self._sleep[1]:
-            left = self._sleep[1] - now
+        sleep = self._sleep
+        if sleep is not None and sleep[0] <= now < sleep[1]:
+            left = sleep[1] - now
             self._came[thread] = came = self._came.get(thread, 0) + 1
             return left if came == FEW_SPANS and left >= MOMENT_SECONDS else 0.0
         wanted = self._scale * min(LONGEST_SECONDS, 2 * MOMENT_SECONDS * (fill / GIVES_WAY_AT) ** _POWER)
