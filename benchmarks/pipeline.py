@@ -33,7 +33,7 @@ COMPRESSIONS = ("none", "gzip")
 KINDS = (NONE, STOCK, OURS)
 # Issue 5: at most a fifteenth over gRPC and a twentieth over HTTP, compiled and without compression.
 TIMES_CHEAPER = {"grpc": 15.0, "http/protobuf": 20.0}
-WHOLE = Goal(1.0, of_ratio=False)
+WHOLE = Goal(1.0, of_ratio=False)  # issue 5, of a burst
 BURST_THREADS = (1, 8)
 ALL = 10**6  # a queue that nothing is lost from
 # Spans; short, so that a machine that changes its pace changes it for all candidates, and 32 batches, so that what a
