@@ -1,10 +1,11 @@
 """otel-shed: keeps tracing from hurting the program it observes, and keeps the traces that matter.
 
-The public names, nothing else. They are imported when first asked for, because the distro has to look at the
+The public names, and ``__version__``. They are imported when first asked for, because the distro has to look at the
 environment before anything imports the SDK, which reads it once, and raises for what it cannot parse.
 """
 
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from otel_shed.control.pressure import PressureReading, PressureSignal
     from otel_shed.exporter import SheddingSpanExporter
     from otel_shed.otlp.exporter import OTLPSpanExporter
+    from otel_shed.otlp.proof import compiled_parts
     from otel_shed.outcome import DropReason
     from otel_shed.pipeline.verdict import Policy, TraceView, Verdict
     from otel_shed.processor import SheddingSpanProcessor
@@ -40,6 +42,7 @@ __all__ = [
     "Stats",
     "TraceView",
     "Verdict",
+    "compiled_parts",
 ]
 
 _HOMES = {
@@ -60,15 +63,25 @@ _HOMES = {
     "Stats": "otel_shed.stats",
     "TraceView": "otel_shed.pipeline.verdict",
     "Verdict": "otel_shed.pipeline.verdict",
+    "compiled_parts": "otel_shed.otlp.proof",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
+
+
+def _version() -> str:
+    try:
+        return version("otel-shed")
+    except PackageNotFoundError:  # run from a source tree
+        return "0+unknown"
 
 
 def __dir__() -> list[str]:

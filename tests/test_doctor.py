@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from otel_shed import compiled_parts
 from otel_shed.command.doctor import run_doctor
 from otel_shed.command.setup import launcher_findings
 from otel_shed.environment import forget_warnings
@@ -463,6 +464,14 @@ def test_bad_variables(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> N
     assert dict(os.environ) == before
 
 
+def test_without_the_compiled_parts(receiver: Receiver) -> None:
+    """The report says that plain Python is used, and why."""
+    command = [sys.executable, "-m", "otel_shed", "doctor", "--endpoint", receiver.grpc_endpoint]
+    with Launched(command, {"OTEL_SHED_PURE_PYTHON": "true"}) as process:
+        assert process.wait(30) == 0
+        assert process.wait_for_line("the compiled parts are not in use: OTEL_SHED_PURE_PYTHON=true")
+
+
 def test_a_variable_that_the_sdk_dies_of(receiver: Receiver) -> None:
     """In a process of its own, where the SDK is not imported yet, it is a warning too."""
     command = [sys.executable, "-m", "otel_shed", "doctor", "--endpoint", receiver.grpc_endpoint]
@@ -499,6 +508,7 @@ def test_a_variable_that_the_sdk_dies_of(receiver: Receiver) -> None:
         ({"OTEL_CONFIG_FILE": "otel.yaml"}, "note OTEL_CONFIG_FILE=otel.yaml"),
         ({}, "note this environment gives the program no name: that is OTEL_SERVICE_NAME"),
         ({"OTEL_SERVICE_NAME": "shop"}, "(service shop, trace"),
+        ({}, f"the compiled parts are {compiled_parts()}"),
     ],
 )
 def test_the_set_up(monkeypatch: pytest.MonkeyPatch, receiver: Receiver, variables: dict[str, str], words: str) -> None:

@@ -10,10 +10,11 @@ import logging
 import os
 import textwrap
 from collections.abc import Iterable
+from itertools import chain
 from typing import TYPE_CHECKING, TextIO
 
 from otel_shed.command.reach import in_short, within
-from otel_shed.command.setup import Row, exporter_rows, launcher_findings, shed_rows, versions
+from otel_shed.command.setup import Row, compiled_findings, exporter_rows, launcher_findings, shed_rows, versions
 from otel_shed.command.surroundings import as_before, logs_to
 from otel_shed.command.survey import Finding, Mark, Survey
 from otel_shed.config import ShedConfig
@@ -49,7 +50,7 @@ class _Doctor:
 
     def examine(self, endpoint: str | None, protocol: str | None) -> int:
         self._out.write(f"{versions()}\n")
-        self._section("Set-up", launcher_findings(os.environ))
+        self._section("Set-up", chain(launcher_findings(os.environ), compiled_findings()))
         config = ShedConfig.from_env()
         rows = list(shed_rows(config, os.environ))
         self._table("Settings", rows or [Row("all at their defaults", "")])

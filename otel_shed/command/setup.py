@@ -102,6 +102,14 @@ def launcher_findings(environ: MutableMapping[str, str]) -> Iterator[Finding]:
     yield from _unknown_variables(environ)
 
 
+def compiled_findings() -> Iterator[Finding]:
+    """Whether spans are encoded in C, and if not, why; which costs CPU and nothing else."""
+    from otel_shed.otlp.proof import compiled_parts
+
+    parts = compiled_parts()
+    yield Finding(Mark.OK if parts else Mark.NOTE, f"the compiled parts are {parts}")
+
+
 def _ceiling(argument: str | None) -> Iterator[Finding]:
     """What our samplers make of their argument."""
     try:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -25,37 +26,87 @@ pytestmark = [
 ]
 
 
-def build(to: Path, **environment: str) -> list[Path]:
-    """Build the extension as pip does; returns what came of it."""
-    command = [
-        sys.executable,
-        "setup.py",
-        "build_ext",
-        "--build-lib",
-        str(to / "lib"),
-        "--build-temp",
-        str(to / "temp"),
-    ]
+NOTE = "otel_shed/compiled/not_built.txt"
+
+
+def told_by_setup(*arguments: str | Path, cwd: Path = PROJECT, **environment: str) -> list[str]:
+    """The lines of a build, both streams in one, as a front end shows them."""
     done = subprocess.run(
-        command, cwd=PROJECT, env=os.environ | environment, capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "setup.py", *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=100,
+        check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout
+    return done.stdout.splitlines()
+
+
+def build(to: Path, **environment: str) -> list[str]:
+    """Build the extension as pip does; what the build tells."""
+    return told_by_setup("build_ext", "--build-lib", to / "lib", "--build-temp", to / "temp", **environment)
+
+
+def extensions(to: Path) -> list[Path]:
+    """What came of it."""
     return list(to.glob("lib/otel_shed/compiled/_extension.*"))
 
 
+@pytest.mark.skipif(not SUITED, reason="an interpreter without its lock")
 @pytest.mark.parametrize("compiler", ["false", "/nonexistent/compiler"])
 def test_without_a_compiler_the_build_goes_on(tmp_path: Path, compiler: str) -> None:
-    """A compiler that fails, or is not there, costs the compiled parts and nothing else."""
-    assert build(tmp_path, CC=compiler) == []
+    """A compiler that fails, or is not there, costs the compiled parts; the last line and a note say so, and why."""
+    lines = build(tmp_path, CC=compiler)
+    assert extensions(tmp_path) == []
+    assert lines[-1].startswith("otel-shed: built WITHOUT its compiled parts (")
+    assert compiler in lines[-1]
+    assert compiler in (tmp_path / "lib" / NOTE).read_text()
 
 
 @pytest.mark.skipif(not SUITED or COMPILER is None, reason="there is no compiler, or an interpreter without its lock")
 def test_with_a_compiler_they_are_built(tmp_path: Path) -> None:
-    """What is built can be loaded; there is not one warning that the compiler has to give."""
-    (built,) = build(tmp_path, CFLAGS="-Wall -Wextra -Werror")
+    """What is built can be loaded; there is not one warning that the compiler has to give, and no old note."""
+    (tmp_path / "lib" / NOTE).parent.mkdir(parents=True)
+    (tmp_path / "lib" / NOTE).write_text("of a build before")
+    lines = build(tmp_path, CFLAGS="-Wall -Wextra -Werror")
+    assert not [line for line in lines if "WITHOUT" in line]
+    assert not (tmp_path / "lib" / NOTE).exists()
+    (built,) = extensions(tmp_path)
     code = f"import sys; sys.path[:0] = [{str(built.parent)!r}]; import _extension; print(_extension.Encoder.__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.strip() == "Encoder", done.stderr
+
+
+@pytest.mark.skipif(not SUITED, reason="an interpreter without its lock")
+@pytest.mark.parametrize("compiler", ["/nonexistent/compiler", ""])
+def test_a_wheel_is_tagged_for_what_is_in_it(tmp_path: Path, compiler: str) -> None:
+    """Without its compiled parts it is for any platform, with the reason in it; with them it is for this one."""
+    if not compiler and COMPILER is None:
+        pytest.skip("there is no compiler")
+    source = tmp_path / "source"
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        source.mkdir(exist_ok=True)
+        shutil.copy(PROJECT / name, source)
+    ignored = shutil.ignore_patterns("__pycache__", "*.so", "not_built.txt")
+    shutil.copytree(PROJECT / "otel_shed", source / "otel_shed", ignore=ignored)
+    environment = {"CC": compiler} if compiler else {"CFLAGS": "-O0"}
+    lines = told_by_setup("-q", "bdist_wheel", "--dist-dir", tmp_path / "dist", cwd=source, **environment)
+    (wheel,) = (tmp_path / "dist").iterdir()
+    names = zipfile.ZipFile(wheel).namelist()
+    with_parts = [name for name in names if name.startswith("otel_shed/compiled/_extension.")]
+    if compiler:
+        assert wheel.name.endswith("-py3-none-any.whl")
+        assert not [name for name in names if ".data/" in name]
+        assert NOTE in names
+        assert with_parts == []
+        assert "WITHOUT its compiled parts" in lines[-1]
+    else:
+        assert sysconfig.get_platform().replace("-", "_").replace(".", "_") in wheel.name
+        assert NOTE not in names
+        assert len(with_parts) == 1
 
 
 @pytest.mark.skipif(not SUITED or COMPILER is None, reason="there is no compiler, or an interpreter without its lock")
