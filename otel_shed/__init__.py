@@ -67,6 +67,9 @@ _HOMES = {
 }
 
 
+import_module("otel_shed.log_limit")  # first, so that every line of the log begins with the library's name
+
+
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return _version()

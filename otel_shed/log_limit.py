@@ -1,7 +1,8 @@
-"""One log line a minute for each thing that goes wrong, and how many like it there were in between.
+"""The library's log: every line names the library, and there is one line a minute for each thing that goes wrong.
 
 Owns when each kind of line was last written. Called by any thread, also in the middle of ``span.end()``: it takes no
-lock, so two threads that fail in the same microsecond may both write a line, and none ever waits for another.
+lock, so two threads that fail in the same microsecond may both write a line, and none ever waits for another. Imported
+with the package, so that no line is written before its logger has its filter.
 """
 
 from __future__ import annotations
@@ -10,6 +11,18 @@ import logging
 import time
 from collections.abc import Callable, Hashable
 from typing import Any
+
+PREFIX = "otel-shed: "
+
+
+def _named(record: logging.LogRecord) -> bool:
+    """Begin the line with the library's name: the formats that programs use often leave the logger's out."""
+    if not str(record.msg).startswith(PREFIX):
+        record.msg = f"{PREFIX}{record.msg}"
+    return True
+
+
+logging.getLogger("otel_shed").addFilter(_named)
 
 
 class LogLimit:

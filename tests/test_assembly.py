@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, set_span_in_context
 
 from otel_shed import LoadShedder, Phase, ShedConfig, SheddingSpanExporter, SheddingSpanProcessor
+from otel_shed.log_limit import PREFIX
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.pipeline import Pipeline
 from otel_shed.pipeline.verdict import Policy, TraceView, Verdict
@@ -109,7 +110,7 @@ def test_a_policy_that_fails_is_told_of_once_a_minute(make: Make, caplog: pytest
     program.trace("first")
     with caplog.at_level(logging.WARNING, "otel_shed"):
         program.names()
-        assert caplog.messages == [
+        assert [line.removeprefix(PREFIX) for line in caplog.messages] == [
             "the policy has failed on 1 local traces, which were kept: ZeroDivisionError: half a policy"
         ]
         for _ in range(3):

@@ -174,7 +174,7 @@ def test_a_log_line_does_not_break_the_row() -> None:
     view.row(0.0, "the row")
     with logs_to(view):
         logging.getLogger("otel_shed").warning("%d spans lost", 3)
-    assert out.getvalue() == "\r\x1b[Kthe row\r\x1b[K  log: warning: 3 spans lost\nthe row"
+    assert out.getvalue() == "\r\x1b[Kthe row\r\x1b[K  log: warning: otel-shed: 3 spans lost\nthe row"
 
 
 def test_log_lines_from_many_threads() -> None:
@@ -197,7 +197,7 @@ def test_log_lines_from_many_threads() -> None:
             thread.join()
     lines = out.getvalue().splitlines()
     assert len(lines) == 1000
-    assert all(line.startswith(("row ", "  log: warning: line ")) for line in lines)
+    assert all(line.startswith(("row ", "  log: warning: otel-shed: line ")) for line in lines)
 
 
 def test_what_is_borrowed_is_given_back() -> None:

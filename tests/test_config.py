@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from otel_shed import environment_variables
 from otel_shed.config import SETTING, SETTINGS, ShedConfig
 from otel_shed.environment import forget_warnings
+from otel_shed.log_limit import PREFIX
 from otel_shed.setting import Kind, Setting
 
 NUMERIC = [setting for setting in SETTINGS if setting.is_number]
@@ -36,7 +37,7 @@ def _fresh() -> Iterator[None]:
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "otel_shed"]
+    return [record.getMessage().removeprefix(PREFIX) for record in caplog.records if record.name == "otel_shed"]
 
 
 def named(settings: list[Setting]) -> Any:

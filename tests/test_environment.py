@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from otel_shed import environment
 from otel_shed.environment import Environment, forget_warnings
+from otel_shed.log_limit import PREFIX
 
 Read = Callable[[Environment], Any]
 
@@ -35,7 +36,7 @@ def _fresh() -> Iterator[None]:
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "otel_shed"]
+    return [record.getMessage().removeprefix(PREFIX) for record in caplog.records if record.name == "otel_shed"]
 
 
 @pytest.mark.parametrize("kind", READERS)

@@ -88,6 +88,26 @@ def test_a_line_in_the_middle_of_a_line_does_not_deadlock(caplog: pytest.LogCapt
     assert said == ["spans lost", "something else"]
 
 
+def test_every_line_names_the_library(caplog: pytest.LogCaptureFixture, clock: FakeClock) -> None:
+    """A program whose format leaves the logger's name out still sees whose line it is; a name is not said twice."""
+    library = logging.getLogger("otel_shed")
+    LogLimit(library, clock=clock).warning("lost", "%d spans lost, 100%% of them", 5)
+    library.warning("otel-shed: %s", "named already")
+    library.error(ValueError("no text"))
+    assert caplog.messages == [
+        "otel-shed: 5 spans lost, 100% of them",
+        "otel-shed: named already",
+        "otel-shed: no text",
+    ]
+
+
+def test_the_first_line_of_a_process_names_the_library() -> None:
+    """Whichever module is imported first and logs, the line begins so."""
+    program = "from otel_shed.environment import Environment; Environment({'A': 'x'}).boolean('A', True)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert result.stderr == "otel-shed: A='x' is not true or false; using true\n"
+
+
 def test_many_threads_write_few_lines(caplog: pytest.LogCaptureFixture, clock: FakeClock) -> None:
     """Threads that fail at the same moment may each write one line, never one for each failure."""
     limit = LogLimit(LOGGER, clock=clock)
@@ -131,5 +151,5 @@ def test_under_gevent_a_native_thread_and_greenlets_log_together() -> None:
     command = [sys.executable, "-c", textwrap.dedent(program)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 0, result.stderr
-    assert set(result.stderr.splitlines()) == {"spans lost"}
+    assert set(result.stderr.splitlines()) == {"otel-shed: spans lost"}
     assert len(result.stderr.splitlines()) <= 4

@@ -48,6 +48,7 @@ from otel_shed.control.threshold import (
     threshold_of,
     with_threshold,
 )
+from otel_shed.log_limit import PREFIX
 from otel_shed.sampler import AdaptiveSampler
 
 KEPT, DROPPED = Decision.RECORD_AND_SAMPLE, Decision.DROP
@@ -430,7 +431,7 @@ def test_a_root_sampler_that_raises_is_passed_over(caplog: pytest.LogCaptureFixt
         sampler = AdaptiveSampler(root, threshold=at(0.5))
         decisions = [sampler.should_sample(None, trace_id, "root").decision for trace_id in (HIGH, LOW)]
         assert decisions == [KEPT, DROPPED]
-        (line,) = [record.getMessage() for record in caplog.records]
+        (line,) = [record.getMessage().removeprefix(PREFIX) for record in caplog.records]
         assert line.startswith("the sampler Scripted failed and is passed over: ")
         assert (sampler.started, sampler.eligible) == (2, 2)
 

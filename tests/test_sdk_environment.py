@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from otel_shed import sdk_environment
 from otel_shed.environment import forget_warnings
+from otel_shed.log_limit import PREFIX
 from otel_shed.sdk_environment import is_named, repair_components, repair_limits, repair_set_up, replaced, set_if_unset
 
 
@@ -24,7 +25,7 @@ def _fresh() -> Iterator[None]:
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "otel_shed"]
+    return [record.getMessage().removeprefix(PREFIX) for record in caplog.records if record.name == "otel_shed"]
 
 
 @pytest.mark.parametrize("text", ["abc", "-1", "1.5", "nan", "99999999999999999999"])

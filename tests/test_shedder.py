@@ -30,6 +30,7 @@ from otel_shed.config import SETTING, SETTINGS
 from otel_shed.control.budget import BudgetState
 from otel_shed.control.threshold import in_force
 from otel_shed.environment import forget_warnings
+from otel_shed.log_limit import PREFIX
 from otel_shed.setting import Kind
 from otel_shed.testing.clock import FakeClock
 from otel_shed.testing.exporters import RecordingExporter
@@ -336,7 +337,7 @@ def test_nothing_but_bad_variables(monkeypatch: pytest.MonkeyPatch, caplog: pyte
     exporter = RecordingExporter()
     with caplog.at_level(logging.WARNING, "otel_shed"):
         shedder = LoadShedder(exporter=exporter)
-    assert sorted(line.partition("=")[0] for line in caplog.messages) == sorted(bad)
+    assert sorted(line.removeprefix(PREFIX).partition("=")[0] for line in caplog.messages) == sorted(bad)
     assert shedder.config == ShedConfig()
     processor = shedder.span_processor()
     shedder.force_phase(Phase.DEGRADE)

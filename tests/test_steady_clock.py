@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otel_shed.log_limit import PREFIX
 from otel_shed.steady_clock import SteadyClock, steady
 
 
@@ -34,7 +35,7 @@ def test_a_step_back_takes_no_time(caplog: pytest.LogCaptureFixture) -> None:
         now[0] += step
         readings.append(clock() - 5_000.0)
     assert readings[1:] == [1.0, 1.0, 1.0, 1.5, 1.5, 1.75]
-    assert caplog.messages == ["the clock went back by 3600.000 s, which is taken as no time"]
+    assert caplog.messages == [f"{PREFIX}the clock went back by 3600.000 s, which is taken as no time"]
 
 
 @given(st.lists(st.integers(-100, 100)))

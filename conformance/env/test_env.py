@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from otel_shed.config import SETTINGS, ShedConfig
 from otel_shed.environment import forget_warnings
+from otel_shed.log_limit import PREFIX
 from otel_shed.otlp.exporter import OTLPSpanExporter
 from otel_shed.processor import SheddingSpanProcessor
 from otel_shed.shedder import LoadShedder
@@ -47,7 +48,7 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records]
+    return [record.getMessage().removeprefix(PREFIX) for record in caplog.records]
 
 
 def delivers() -> bool:
@@ -180,7 +181,7 @@ def test_variables_of_the_sdk(case: dict[str, Any], tmp_path: Path) -> None:
         )
         assert done.stdout.strip() == "['SheddingSpanProcessor']", done.stderr
         assert receiver.counts.spans == 1
-    warned = [line for line in done.stderr.splitlines() if line.startswith("OTEL_")]
+    warned = [line for line in done.stderr.splitlines() if line.startswith(f"{PREFIX}OTEL_")]
     assert len(warned) == case["warned"], done.stderr
     assert len({line.partition("=")[0] for line in warned}) == len(warned)
     assert "Traceback" not in done.stderr

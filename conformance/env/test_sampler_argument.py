@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from otel_shed.environment import forget_warnings
+from otel_shed.log_limit import PREFIX
 from otel_shed.sampler import AdaptiveSampler
 
 ARGUMENT = "OTEL_TRACES_SAMPLER_ARG"
@@ -43,7 +44,7 @@ def test_the_argument(
     made = entry_point.load()(os.environ.get(ARGUMENT))
     ceiling = "" if case.get("ceiling") is None else f",ceiling:{case['ceiling']}"
     assert f"AdaptiveSampler{{root:AlwaysOnSampler{ceiling}}}" in made.get_description()
-    said = [record.getMessage() for record in caplog.records]
+    said = [record.getMessage().removeprefix(PREFIX) for record in caplog.records]
     assert len(said) == bool(case.get("bad")), said
     for line in said:
         assert line.startswith(f"{ARGUMENT}=")
@@ -89,6 +90,6 @@ def test_under_the_launcher(text: str, recorded: bool, tmp_path: Path) -> None:
     told = done.stdout.strip()
     assert told.startswith(f"{recorded} ParentBased{{root:AdaptiveSampler{{root:AlwaysOnSampler"), done.stderr
     assert ("ceiling" in told) == (text != "lots")
-    warned = [line for line in done.stderr.splitlines() if line.startswith(ARGUMENT)]
+    warned = [line for line in done.stderr.splitlines() if line.startswith(PREFIX + ARGUMENT)]
     assert len(warned) == (text == "lots"), done.stderr
     assert "Traceback" not in done.stderr

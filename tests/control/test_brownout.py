@@ -11,6 +11,7 @@ import pytest
 from otel_shed.control.brownout import Brownout, BrownoutSnapshot
 from otel_shed.control.phase import Action, Phase
 from otel_shed.control.pressure import PressureReading
+from otel_shed.log_limit import PREFIX
 from otel_shed.testing.clock import FakeClock
 
 
@@ -249,7 +250,7 @@ def test_one_line_a_change(brownout: Brownout, clock: FakeClock, dial: Dial, cap
         phases(brownout, clock, 5)
         dial.pressure = 0.1
         phases(brownout, clock, 7)
-    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+    assert [(record.levelname, record.getMessage().removeprefix(PREFIX)) for record in caplog.records] == [
         ("WARNING", "phase normal -> degrade (pressure 0.80, dial)"),
         ("INFO", "phase degrade -> recovery (pressure 0.10, dial)"),
         ("INFO", "phase recovery -> normal (pressure 0.10)"),

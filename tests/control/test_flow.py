@@ -11,6 +11,7 @@ import pytest
 
 from otel_shed.control.budget import TICK_SECONDS, Counts, RateBudget
 from otel_shed.control.flow import Flow, FlowReading, HeadCounts
+from otel_shed.log_limit import PREFIX
 from otel_shed.outcome import Outcome
 from otel_shed.testing.clock import FakeClock
 
@@ -145,7 +146,9 @@ def test_a_fault_in_the_budget_reaches_nobody(bench: Bench, caplog: pytest.LogCa
     with caplog.at_level(logging.WARNING, "otel_shed"):
         for _ in range(10):
             bench.flow.told(bench.clock(), Outcome(accepted=1))
-    assert [record.getMessage() for record in caplog.records] == ["fault in the budget: ZeroDivisionError: "]
+    assert [record.getMessage().removeprefix(PREFIX) for record in caplog.records] == [
+        "fault in the budget: ZeroDivisionError: "
+    ]
     bench.budget.during = lambda: None
     bench.flow.told(bench.clock(), Outcome(accepted=2))
     assert bench.budget.calls == ["exported 2 after 0"]

@@ -9,6 +9,7 @@ import pytest
 
 from otel_shed.control.observed import ObservedSender
 from otel_shed.control.signals.exports import Exports
+from otel_shed.log_limit import PREFIX
 from otel_shed.native import start_thread
 from otel_shed.outcome import DropReason, Outcome
 from otel_shed.pipeline.sender import Sender
@@ -125,7 +126,7 @@ def test_a_fault_of_the_control_is_not_the_batchs(clock: FakeClock, caplog: pyte
         assert watch.sender.send([watch.sender.record(span())]) == Outcome(accepted=1)
         assert watch.sender.send([watch.sender.record(span())]) == Outcome(accepted=1)
     assert len(watch.told) == 1
-    assert [record.getMessage() for record in caplog.records] == [
+    assert [record.getMessage().removeprefix(PREFIX) for record in caplog.records] == [
         "fault in the control: ZeroDivisionError: of the budget"
     ]
 

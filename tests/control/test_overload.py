@@ -22,6 +22,7 @@ from otel_shed.control.flow import Flow, FlowReading, HeadCounts
 from otel_shed.control.overload import OverloadControl
 from otel_shed.control.phase import Phase
 from otel_shed.control.threshold import KEEP_ALL, in_force
+from otel_shed.log_limit import PREFIX
 from otel_shed.outcome import DropReason, Outcome
 from otel_shed.pipeline import lifecycle
 from otel_shed.pipeline.worker import LOOK_SECONDS
@@ -415,7 +416,7 @@ def test_a_budget_that_raises_costs_its_own_flow_at_most(bench: Bench, caplog: p
         assert healthy.due > bench.clock()
         bench.press(0.0, 10.0)
     assert bench.control.threshold() is KEEP_ALL
-    faults = [record.getMessage() for record in caplog.records if "fault" in record.getMessage()]
+    faults = [record.getMessage().removeprefix(PREFIX) for record in caplog.records if "fault" in record.getMessage()]
     assert faults == ["fault in the budget: ZeroDivisionError: budget"]
 
 
@@ -474,7 +475,7 @@ def test_a_clock_that_goes_back(caplog: pytest.LogCaptureFixture) -> None:
             now[0] += 0.1
             shedder.brownout()
     assert shedder.brownout().phase is Phase.NORMAL
-    assert [line for line in caplog.messages if "clock" in line] == [
+    assert [line.removeprefix(PREFIX) for line in caplog.messages if "clock" in line] == [
         "the clock went back by 3599.900 s, which is taken as no time"
     ]
 
@@ -488,8 +489,8 @@ def test_what_is_held_for_long_is_warned_about(bench: Bench, caplog: pytest.LogC
         assert caplog.messages == []
         bench.press(0.0, 92.0)
     assert [line.partition(" s old")[0] for line in caplog.messages] == [
-        "the oldest span held is 30",
-        "the oldest span held is 90",
+        "otel-shed: the oldest span held is 30",
+        "otel-shed: the oldest span held is 90",
     ]
     assert bench.control.oldest_seconds == pytest.approx(120.0, abs=1.5)
 

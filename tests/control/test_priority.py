@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 
 from otel_shed.control.priority import Classifier, PriorityRule, rules_from_settings
+from otel_shed.log_limit import PREFIX
 from otel_shed.record import Priority
 from otel_shed.testing.clock import FakeClock
 
@@ -172,7 +173,7 @@ def test_a_callable_that_raises(clock: FakeClock, caplog: pytest.LogCaptureFixtu
 
     classifier = Classifier(choose=choose, clock=clock)
     assert [classifier.classify(span()) for _ in range(10)] == [Priority.NORMAL] * 10
-    assert caplog.messages == ["the priority callable failed: LookupError: no such tenant"]
+    assert caplog.messages == [f"{PREFIX}the priority callable failed: LookupError: no such tenant"]
 
 
 def test_a_span_that_breaks_when_it_is_read(caplog: pytest.LogCaptureFixture) -> None:

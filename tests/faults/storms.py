@@ -98,7 +98,7 @@ class Storm:
     @property
     def changes(self) -> list[tuple[float, str, str]]:
         """When the log tells of a change of phase, the new phase, and all of the line."""
-        told = [(at, text) for at, text in self.log if text.startswith("phase ")]
+        told = [(at, text) for at, text in self.log if text.startswith("otel-shed: phase ")]
         return [(at, text.partition(" -> ")[2].split()[0], text) for at, text in told]
 
     @property

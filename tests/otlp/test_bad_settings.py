@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from otel_shed.environment import forget_warnings
+from otel_shed.log_limit import PREFIX
 from otel_shed.otlp.settings import ExporterSettings
 from tests.otlp.certificates import authority
 
@@ -31,7 +32,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     """The warnings on the package's logger; nothing else may be logged there."""
     records = [record for record in caplog.records if record.name == "otel_shed"]
     assert {record.levelno for record in records} <= {logging.WARNING}
-    return [record.getMessage() for record in records]
+    return [record.getMessage().removeprefix(PREFIX) for record in records]
 
 
 def resolved(environ: dict[str, str], **given: Any) -> ExporterSettings:

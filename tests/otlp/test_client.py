@@ -266,7 +266,7 @@ def test_silence_is_told_once_a_minute(clock: FakeClock, caplog: pytest.LogCaptu
     """Where nobody answers, a line says whom was asked, and what came of it."""
     sent = Sent(clock, NOBODY, endpoint="http://collector:4317")
     sent()
-    assert [line.partition(": ")[0] for line in caplog.messages] == ["no answer from http://collector:4317"]
+    assert ["no answer from http://collector:4317" in line for line in caplog.messages] == [True]
 
 
 @pytest.mark.parametrize("budget", [BUDGET, 2.5])

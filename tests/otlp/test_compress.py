@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otel_shed.log_limit import PREFIX
 from otel_shed.otlp.compress import ISAL, compressed, compression_library
 
 has_isal = importlib.util.find_spec("isal") is not None
@@ -73,7 +74,7 @@ def test_a_library_that_does_not_work_is_passed_over(
     with caplog.at_level(logging.WARNING, "otel_shed"):
         assert compression_library(name) is zlib
     (record,) = caplog.records
-    assert record.message.startswith(f"zlib compresses, more slowly: {name} does not work here: ")
+    assert record.message.removeprefix(PREFIX).startswith(f"zlib compresses, more slowly: {name} does not work here: ")
 
 
 def test_a_broken_installation_is_passed_over(

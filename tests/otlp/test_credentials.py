@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from otel_shed.environment import forget_warnings
+from otel_shed.log_limit import PREFIX
 from otel_shed.otlp import credentials
 from otel_shed.otlp.credentials import VARIABLES, credentials_from_provider
 
@@ -48,5 +49,5 @@ def test_the_variable_for_traces_comes_first() -> None:
 def test_a_provider_that_does_not_work(name: str, caplog: pytest.LogCaptureFixture) -> None:
     """One warning that names variable and provider; the exporter goes on without."""
     assert credentials_from_provider({VARIABLES[0]: name}) is None
-    (line,) = (record.getMessage() for record in caplog.records)
+    (line,) = (record.getMessage().removeprefix(PREFIX) for record in caplog.records)
     assert line.startswith(f"{VARIABLES[0]}='{name}' is not ")

@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 
 from otel_shed import OTLPSpanExporter
+from otel_shed.log_limit import PREFIX
 from otel_shed.otlp.proof import encode_span
 from otel_shed.outcome import DropReason
 from otel_shed.record import SpanRecord
@@ -150,7 +151,7 @@ def test_a_refused_request_is_a_failure(
     assert exporter.export(made_spans(3)) is SpanExportResult.FAILURE
     assert exporter.export(made_spans(3)) is SpanExportResult.FAILURE
     assert len(receiver.requests) == 2
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "otel_shed"]
+    (line,) = [record.getMessage().removeprefix(PREFIX) for record in caplog.records if record.name == "otel_shed"]
     assert line.startswith("3 spans lost in export, not_retryable: ")
     assert "wrong key" in line
 
@@ -176,7 +177,9 @@ def test_rejected_spans_are_a_success_with_a_warning(
     outcome = exporter.send_records(made_records(3), budget=10.0)
     assert (outcome.accepted, outcome.rejected, outcome.reason) == (1, 2, None)
     assert len(receiver.requests) == 2
-    assert "the collector rejected 2 of 3 spans: too old" in [record.getMessage() for record in caplog.records]
+    assert "the collector rejected 2 of 3 spans: too old" in [
+        record.getMessage().removeprefix(PREFIX) for record in caplog.records
+    ]
 
 
 def test_an_answer_that_may_be_retried_is(receiver: Receiver, exporter: OTLPSpanExporter) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from otel_shed.environment import forget_warnings
+from otel_shed.log_limit import PREFIX
 from otel_shed.otlp.proxy import proxy_for
 
 PLAIN = "http://collector:4318/v1/traces"
@@ -83,6 +84,6 @@ def test_a_proxy_that_cannot_be_used(proxy: str, caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.WARNING, "otel_shed"):
         assert proxy_for(PLAIN, {"HTTP_PROXY": proxy, "ALL_PROXY": PROXY}) == PROXY
         assert proxy_for(PLAIN, {"HTTP_PROXY": proxy}) is None
-    (line,) = (record.getMessage() for record in caplog.records)
+    (line,) = (record.getMessage().removeprefix(PREFIX) for record in caplog.records)
     assert line.startswith("HTTP_PROXY=")
     assert "secret" not in line

@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otel_shed.compiled import extension
+from otel_shed.log_limit import PREFIX
 from otel_shed.otlp.encode import encode_public, wrap_span
 from otel_shed.otlp.proof import encode_span
 from otel_shed.otlp.request import (
@@ -271,7 +272,7 @@ def test_a_way_that_is_not_equal_is_not_used(wrong: Any, caplog: pytest.LogCaptu
     compiled = SimpleNamespace(SpanRecord=SpanRecord, build_request=wrong, total_size=lambda r: len(build_plain(r)))
     with caplog.at_level(logging.WARNING, "otel_shed"):
         assert choose(compiled) == (build_plain, most_plain)
-    assert [entry.message for entry in caplog.records] == [
+    assert [entry.message.removeprefix(PREFIX) for entry in caplog.records] == [
         "Requests are built in plain Python: the compiled way is not proved equal"
     ]
 

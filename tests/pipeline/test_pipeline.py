@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from otel_shed.log_limit import PREFIX
 from otel_shed.native import WorkerThread, start_thread
 from otel_shed.outcome import DropReason, Outcome
 from otel_shed.pipeline import lifecycle
@@ -164,7 +165,7 @@ def test_shutdown_gives_up_after_the_grace_and_tells(caplog: pytest.LogCaptureFi
     stats = read_stats([pipeline])
     assert (stats.exported, stats.dropped, stats.shutdown_was_lossy) == (0, {"shutdown": 10}, True)
     assert "abort" in sender.calls
-    assert [entry.getMessage() for entry in caplog.records] == [
+    assert [entry.getMessage().removeprefix(PREFIX) for entry in caplog.records] == [
         "shutdown left 10 spans behind that the exporter did not take in time"
     ]
     stall.go_on.set()
