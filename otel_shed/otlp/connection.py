@@ -15,6 +15,7 @@ import http.client
 import io
 import re
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -22,7 +23,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from otel_shed.compiled import extension
-from otel_shed.otlp.response import OtherResponse, Response, UsualResponse, usual_response
+from otel_shed.otlp.response import FinalResponse, OtherResponse, Response, UsualResponse, usual_response
 
 # socket.getaddrinfo() imports it with its first call. A process that forks in the middle of an import by another thread
 # has a child that waits for the end of it for ever.
@@ -52,6 +53,7 @@ class Exchange:
         self.connected = False
         self.requested = False
         self.heard = False
+        self.has_surplus = False  # more has come than the answer
 
     def left(self) -> float:
         """Seconds until the deadline; TimeoutError if there are none, ConnectionAbortedError after ``interrupt``."""
@@ -98,6 +100,7 @@ class _DeadlineReader(io.RawIOBase):
         self._socket = connected
         self._exchange = exchange
         self._received = received
+        self._count = 0
 
     def readable(self) -> bool:
         return True
@@ -107,16 +110,36 @@ class _DeadlineReader(io.RawIOBase):
             piece = self._received[: len(buffer)]
             self._received = self._received[len(piece) :]
             buffer[: len(piece)] = piece
+            self._count += len(piece)
             return len(piece)
         self._socket.settimeout(self._exchange.left())
         count = self._raw.readinto(buffer)
         if count:
             self._exchange.heard = True
+            self._count += count
         return count
+
+    def tell(self) -> int:
+        """How many bytes have been read, for the buffer to reckon with."""
+        return self._count
 
     def close(self) -> None:
         if not self.closed:
             self._raw.close()
+        super().close()
+
+
+class _AnswerReader(io.BufferedReader):
+    """The buffer that an answer is read from, and closed when it has been; what is left in it is no part of it."""
+
+    def __init__(self, raw: _DeadlineReader, exchange: Exchange) -> None:
+        super().__init__(raw, _CHUNK)
+        self._source = raw
+        self._exchange = exchange
+
+    def close(self) -> None:
+        if not self.closed and self.tell() < self._source.tell():
+            self._exchange.has_surplus = True
         super().close()
 
 
@@ -129,7 +152,7 @@ class _DeadlineSocket:
         self._received = received
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_DeadlineReader(self._socket, self._exchange, self._received), _CHUNK)
+        return _AnswerReader(_DeadlineReader(self._socket, self._exchange, self._received), self._exchange)
 
 
 class _WithDeadline(HTTPConnection):
@@ -215,17 +238,20 @@ class _WithDeadline(HTTPConnection):
             received = self._post_plain(connected, head, body)
         if received is None:
             self._exchange.requested = False
+            self.close()  # or urllib3, which does not see all that there is, might go on with it
             return None
         self._exchange.heard = bool(received)
         if (usual := usual_response(received)) is not None:
             return usual
         source: Any = _DeadlineSocket(connected, self._exchange, received)
-        return OtherResponse(http.client.HTTPResponse(source, method="POST"), self)
+        return OtherResponse(FinalResponse(source, method="POST"), self)
 
     def _post_plain(self, connected: socket.socket, head: bytes, body: bytes) -> bytes | None:
         """What comes of the answer first; None if something had come before, if only the end."""
         # TLS inside TLS is no socket of Python's.
         if not isinstance(connected, socket.socket) or not self.is_connected:
+            return None
+        if isinstance(connected, ssl.SSLSocket) and connected.pending():  # read with the last answer, and no part of it
             return None
         self._exchange.requested = True
         try:
@@ -236,7 +262,7 @@ class _WithDeadline(HTTPConnection):
         return connected.recv(_ANSWER)
 
     def response_class(self, connected: socket.socket, **options: Any) -> http.client.HTTPResponse:  # type: ignore[override]
-        return http.client.HTTPResponse(_DeadlineSocket(connected, self._exchange), **options)  # type: ignore[arg-type]
+        return FinalResponse(_DeadlineSocket(connected, self._exchange), **options)  # type: ignore[arg-type]
 
 
 class _HTTPSWithDeadline(_WithDeadline, HTTPSConnection):

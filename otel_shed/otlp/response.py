@@ -1,8 +1,8 @@
 """Answers over HTTP: the usual one, read at once, and any other, read by http.client.
 
-Owns nothing but the last few usual answers, as they were read. The sending thread calls it. The rule: what is read at
+Owns nothing but the last few usual answers, as they were read. The sending thread calls it. The rules: what is read at
 once is what http.client would have read, and leaves a connection that can be used again; whatever is not plainly so is
-left to it.
+left to it. An answer whose end is in doubt ends its connection, so that no byte of it becomes the next one's.
 """
 
 from __future__ import annotations
@@ -70,11 +70,77 @@ def usual_response(received: bytes) -> UsualResponse | None:
     return UsualResponse(headers, body) if headers.get("content-length") == str(len(body)) else None
 
 
+class FramingError(http.client.HTTPException):
+    """An answer whose end nobody can tell."""
+
+
+# One request has one final answer and some interim ones before it (RFC 9110, 15.2); http.client knows only the 100.
+MOST_INTERIM = 16
+_SWITCHING = 101
+_BODILESS = frozenset({_SWITCHING, 204, 304})
+_LENGTH = re.compile("[0-9]{1,18}", re.ASCII)
+_LONGEST_LINE = 65536  # as http.client has it
+
+
+class FinalResponse(http.client.HTTPResponse):
+    """The final answer to a request, on a connection that is kept only if both sides know where the answer ended."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """Also called for a proxy's answer to CONNECT."""
+        for _ in range(MOST_INTERIM + 1):
+            found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+            if not 100 <= found[1] < 200 or found[1] == _SWITCHING:
+                return found
+            self._skip_headers()
+        raise FramingError(f"more than {MOST_INTERIM} interim responses")
+
+    def _skip_headers(self) -> None:
+        for _ in range(_MOST_HEADERS + 1):
+            line = self.fp.readline(_LONGEST_LINE + 1)
+            if line in (b"\r\n", b"\n", b""):
+                return
+            if len(line) > _LONGEST_LINE:
+                break
+        raise FramingError("the head of an interim response is too long")
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:  # which http.client would take for all that there is
+            raise ValueError("the size of a chunk is negative")
+        return size
+
+    def begin(self) -> None:
+        super().begin()
+        codings = self.headers.get_all("transfer-encoding", [])
+        lengths = _lengths(self.headers.get_all("content-length", []))
+        if not codings and (len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths))):
+            # RFC 9112, 6.3: "the user agent MUST close the connection to the server and discard the received response".
+            raise FramingError(f"Content-Length: {', '.join(sorted(lengths))}")
+        if self.status in _BODILESS:
+            self.chunked = False
+            if codings or not lengths <= {"0"} or self.status == _SWITCHING:
+                self.will_close = True
+        elif codings:
+            if lengths or len(codings) > 1 or not self.chunked:
+                self.will_close = True
+        elif lengths:
+            self.length = int(lengths.pop())
+
+
+def _lengths(values: list[str]) -> set[str]:
+    """The lengths that are said; one that is said twice is one (RFC 9110, 8.6)."""
+    return {each.strip(" \t") for value in values for each in value.split(",")}
+
+
 class OtherResponse:
     """Any other response, read by http.client."""
 
     def __init__(self, response: http.client.HTTPResponse, connection: HTTPConnection) -> None:
-        response.begin()
+        try:
+            response.begin()
+        except BaseException:
+            response.close()
+            raise
         self.status = response.status
         self.headers = response.headers
         self._response = response

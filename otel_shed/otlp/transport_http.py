@@ -95,8 +95,7 @@ class HTTPTransport:
         try:
             connection = exchange.connection
             response = (connection.post(body) if connection else None) or self._request(body)
-            if response is None:
-                return _CANCELLED
+            return _CANCELLED if response is None else self._read(response)
         # http.client and OpenSSL have their own exceptions; ValueError is a URL or header that cannot be sent.
         except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
             # With the pool goes its TLS context: certificates that were replaced are read for the next connection.
@@ -105,11 +104,6 @@ class HTTPTransport:
         except BaseException:  # a signal handler's: the next request must not get the answer to this one
             self._drop()
             raise
-        try:
-            return self._read(response)
-        finally:
-            # A connection that was read to the end is back in the pool already; this closes any other.
-            response.close()
 
     def _request(self, body: bytes) -> Response | None:
         """A request on a connection that urllib3 makes; None if there is to be none."""
@@ -140,8 +134,13 @@ class HTTPTransport:
                     words = f"the response is larger than {MAX_RESPONSE_BYTES} bytes"
                     return Attempt(Verdict.PERMANENT, str(response.status), words)
             response.release_conn()
-        except (HTTPError, http.client.HTTPException, OSError):
+        except (HTTPError, http.client.HTTPException, OSError, ValueError):  # the last for a chunk of no size
             content.clear()  # the status line has come, and it decides
+        finally:
+            # A connection that was read to the end is back in the pool already; this closes any other.
+            response.close()
+            if self._exchange.has_surplus:
+                self._drop()
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             content.clear()  # unasked for
         return http_answer(response.status, response.headers, bytes(content), now=self._wall_clock())

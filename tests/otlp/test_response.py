@@ -1,4 +1,4 @@
-"""Answers that are read at once: as http.client reads them, or not at all."""
+"""Answers that are read at once: as all others are read, or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_shed.otlp.response import usual_response
+from otel_shed.otlp.response import FinalResponse, usual_response
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n"
 
@@ -30,7 +30,7 @@ def by_http_client(received: bytes) -> http.client.HTTPResponse:
         def makefile(self, _: str) -> io.BytesIO:
             return io.BytesIO(received)
 
-    response = http.client.HTTPResponse(Source(), method="POST")  # type: ignore[arg-type]
+    response = FinalResponse(Source(), method="POST")  # type: ignore[arg-type]
     response.begin()
     return response
 
