@@ -147,10 +147,21 @@ def accepted_answer(code: str, body: bytes, message: str = "") -> Attempt:
 
 
 def grpc_failure(
-    code: str, details: str | None, status_details: bytes | None, *, answered: bool = True, timed_out: bool = False
+    code: str,
+    details: str | None,
+    status_details: bytes | None,
+    retry_info_alone: bytes | None = None,
+    *,
+    answered: bool = True,
+    timed_out: bool = False,
 ) -> Attempt:
-    """What a gRPC status other than OK means; ``status_details`` is the trailer grpc-status-details-bin."""
-    delay = retry_info(status_details)
+    """What a gRPC status other than OK means.
+
+    ``status_details`` is the trailer grpc-status-details-bin, ``retry_info_alone`` is google.rpc.retryinfo-bin, which
+    the stock exporter reads instead. Where both ask for a wait, the longer one counts.
+    """
+    delays = [each for each in (retry_info(status_details), _delay(retry_info_alone)) if each is not None]
+    delay = max(delays, default=None)
     recovers = code in RETRYABLE_GRPC_CODES or (code == RETRYABLE_IF_RETRY_INFO and delay is not None)
     return Attempt(
         Verdict.RETRYABLE if recovers else Verdict.PERMANENT,
@@ -207,15 +218,24 @@ def retry_info(status_details: bytes | None) -> float | None:
     """Seconds from 0 to an hour out of the google.rpc.RetryInfo in a serialized google.rpc.Status; None without one."""
     if not status_details:
         return None
-    info = RetryInfo()
     try:
         for detail in Status.FromString(status_details).details:
-            if detail.Is(RetryInfo.DESCRIPTOR) and detail.Unpack(info):
-                delay = float(info.retry_delay.seconds) + info.retry_delay.nanos / 1e9
-                return float(min(max(delay, 0.0), LONGEST_REQUESTED_WAIT))
+            if detail.Is(RetryInfo.DESCRIPTOR):
+                return _delay(detail.value)
     except _UNREADABLE:
         pass
     return None
+
+
+def _delay(serialized: bytes | None) -> float | None:
+    """Seconds from 0 to an hour out of a serialized RetryInfo, which is empty where it asks for no wait."""
+    if serialized is None:
+        return None
+    try:
+        asked = RetryInfo.FromString(serialized).retry_delay
+    except _UNREADABLE:
+        return None
+    return float(min(max(asked.seconds + asked.nanos / 1e9, 0.0), LONGEST_REQUESTED_WAIT))
 
 
 def _http_message(content_type: str, body: bytes) -> str:

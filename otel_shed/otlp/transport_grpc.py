@@ -23,6 +23,9 @@ from otel_shed.otlp.transport import MAX_RESPONSE_BYTES, bounded, user_agent
 
 METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 STATUS_DETAILS = "grpc-status-details-bin"
+# What the stock Python exporter reads, and so what servers written for it send: a RetryInfo alone, not in a Status.
+RETRY_INFO = "google.rpc.retryinfo-bin"
+_TRAILERS = STATUS_DETAILS, RETRY_INFO
 
 # gRPC does not tell whether a status came from the server or from itself; its own words for having reached none do. A
 # server that uses the same words costs a new connection. Seen with grpcio 1.63 to 1.85.
@@ -144,11 +147,12 @@ class GRPCTransport:
             # A time-out too: the connection may be dead, which gRPC by itself takes minutes to find out.
             self._drop()
         trailers = dict(error.trailing_metadata() or ())
-        status = trailers.get(STATUS_DETAILS)
+        status, retry_info = (each if isinstance(each, bytes) else None for each in map(trailers.get, _TRAILERS))
         return grpc_failure(
             code,
             details,
-            status if isinstance(status, bytes) else None,
+            status,
+            retry_info,
             answered=reached and not timed_out and not self._cancelled,
             timed_out=timed_out,
         )

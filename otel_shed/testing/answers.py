@@ -81,11 +81,19 @@ def partial_success(rejected: int, message: str = "") -> bytes:
 
 def retry_info(seconds: float, *, code: int = 14, message: str = "") -> bytes:
     """What a gRPC server puts into the trailer grpc-status-details-bin to ask for a wait; ``code`` is gRPC's number."""
-    whole = int(seconds)
-    delay = Duration(seconds=whole, nanos=round((seconds - whole) * 1e9))
     detail = AnyMessage()
-    detail.Pack(RetryInfo(retry_delay=delay))
+    detail.Pack(_retry_info(seconds))
     return bytes(Status(code=code, message=message, details=[detail]).SerializeToString())
+
+
+def retry_info_alone(seconds: float) -> bytes:
+    """What a server written for the stock Python exporter puts into the trailer google.rpc.retryinfo-bin."""
+    return bytes(_retry_info(seconds).SerializeToString())
+
+
+def _retry_info(seconds: float) -> RetryInfo:
+    whole = int(seconds)
+    return RetryInfo(retry_delay=Duration(seconds=whole, nanos=round((seconds - whole) * 1e9)))
 
 
 def count_spans(payload: bytes) -> int | None:

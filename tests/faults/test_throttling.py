@@ -13,7 +13,7 @@ from otel_shed import LoadShedder, OTLPSpanExporter, Phase, ShedConfig, Shedding
 from otel_shed.native import WorkerThread
 from otel_shed.otlp.client import OTLPClient
 from otel_shed.pipeline import pipeline
-from otel_shed.testing.answers import Answer, Request, retry_info
+from otel_shed.testing.answers import Answer, Request, retry_info, retry_info_alone
 from otel_shed.testing.clock import FakeClock
 from otel_shed.testing.receiver import Receiver
 from tests.faults.sending import HTTP, PROTOCOLS
@@ -26,6 +26,9 @@ _LATER = Answer(
     trailers=(("grpc-status-details-bin", retry_info(WAIT, code=8)),),
     status=429,
     headers={"Retry-After": str(int(WAIT))},
+)
+_LATER_FOR_STOCK = Answer(
+    code="RESOURCE_EXHAUSTED", trailers=(("google.rpc.retryinfo-bin", retry_info_alone(WAIT)),), status=429
 )
 
 
@@ -44,6 +47,7 @@ class Bench:
 
     def __init__(self, protocol: str, receiver: Receiver, clock: FakeClock) -> None:
         self.clock = clock
+        self.later = _LATER
         self.receiver = receiver
         self.asked: list[float] = []
         receiver.answer = self._answer
@@ -74,7 +78,7 @@ class Bench:
     def _answer(self, request: Request) -> Answer:
         # On the receiver's thread, while the test's waits for this answer.
         self.asked.append(self.clock())
-        return Answer() if len(self.asked) > 1 else _LATER
+        return Answer() if len(self.asked) > 1 else self.later
 
     def _live(self) -> None:
         """A tenth of a second of the program, also while the worker waits."""
@@ -126,6 +130,18 @@ def test_a_wait_that_the_queue_can_bridge(bench: Bench) -> None:
     assert set(bench.phases) == {Phase.NORMAL, Phase.DEGRADE, Phase.RECOVERY}
     assert "throttled" in bench.phases[Phase.DEGRADE]
     assert bench.stats.phase is Phase.NORMAL
+    assert dict(bench.stats.dropped) == {}
+    assert sorted(bench.delivered) == [("get", number) for number in range(bench.numbers)]
+
+
+@pytest.mark.parametrize("protocol", ["grpc"])
+def test_a_wait_that_is_asked_for_as_the_stock_exporter_hears_it(bench: Bench) -> None:
+    """A RetryInfo in a trailer of its own is kept to, and nothing is lost."""
+    bench.later = _LATER_FOR_STOCK
+    bench.run(70.0, "get")
+    bench.run(10.0)
+    assert WAIT <= bench.asked[1] - bench.asked[0] < 1.2 * WAIT
+    assert "throttled" in bench.phases[Phase.DEGRADE]
     assert dict(bench.stats.dropped) == {}
     assert sorted(bench.delivered) == [("get", number) for number in range(bench.numbers)]
 

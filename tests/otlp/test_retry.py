@@ -15,7 +15,7 @@ from urllib3 import HTTPHeaderDict
 
 from otel_shed.otlp import retry
 from otel_shed.otlp.retry import Attempt, RetryPolicy, Verdict, grpc_failure, http_answer, parse_retry_after
-from otel_shed.testing.answers import partial_success, retry_info
+from otel_shed.testing.answers import partial_success, retry_info, retry_info_alone
 
 NOW = 1_700_000_000.0
 RECOVERS = ["CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"]
@@ -92,11 +92,40 @@ def test_retry_info(details: bytes | None, seconds: float | None) -> None:
     assert retry.retry_info(details) == seconds
 
 
+@pytest.mark.parametrize("code", [*RECOVERS, "RESOURCE_EXHAUSTED"])
+@pytest.mark.parametrize(
+    ("details", "alone", "seconds"),
+    [
+        (None, retry_info_alone(2.5), 2.5),
+        (status_with(ErrorInfo()), retry_info_alone(2.5), 2.5),
+        (b"\xff\xff", retry_info_alone(2.5), 2.5),
+        (retry_info(2.5), b"\xff\xff", 2.5),
+        (retry_info(2.5), retry_info_alone(0), 2.5),
+        (retry_info(2.5), retry_info_alone(4), 4.0),
+        (retry_info(7), retry_info_alone(4), 7.0),
+        (None, RetryInfo(retry_delay=Duration(seconds=2**63 - 1, nanos=2**31 - 1)).SerializeToString(), 3600.0),
+        (None, retry_info_alone(0), None),
+    ],
+)
+def test_a_retry_info_of_its_own(code: str, details: bytes | None, alone: bytes, seconds: float | None) -> None:
+    """The trailer that the stock exporter reads asks for a wait as the standard one does; the longer of both counts."""
+    attempt = grpc_failure(code, "words", details, alone)
+    assert attempt == Attempt(Verdict.RETRYABLE, code, "words", retry_after=seconds)
+
+
+def test_a_retry_info_of_its_own_that_is_none() -> None:
+    """Garbage promises nothing, and a code that is final stays so."""
+    assert grpc_failure("RESOURCE_EXHAUSTED", "", None, b"\xff\xff").verdict is Verdict.PERMANENT
+    assert grpc_failure("INTERNAL", "", None, retry_info_alone(2)) == Attempt(Verdict.PERMANENT, "INTERNAL")
+
+
 @settings(deadline=None)
-@given(st.binary(max_size=200), st.sampled_from([*RECOVERS, "RESOURCE_EXHAUSTED"]))
-def test_no_trailer_is_harmful(details: bytes, code: str) -> None:
-    """Whatever stands in the trailer, the attempt has a verdict, and a wait between nothing and an hour or none."""
-    attempt = grpc_failure(code, "", details)
+@given(
+    st.none() | st.binary(max_size=200), st.none() | st.binary(max_size=200), st.sampled_from([*RECOVERS, *PERMANENT])
+)
+def test_no_trailer_is_harmful(details: bytes | None, alone: bytes | None, code: str) -> None:
+    """Whatever stands in the trailers, the attempt has a verdict, and a wait between nothing and an hour or none."""
+    attempt = grpc_failure(code, "", details, alone)
     assert attempt.retry_after is None or 0 < attempt.retry_after <= retry.LONGEST_REQUESTED_WAIT
 
 
