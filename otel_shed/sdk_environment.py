@@ -7,10 +7,12 @@ was named: no other program's environment is touched. Imports nothing of the SDK
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import entry_points
+from urllib.parse import urlsplit
 
 from otel_shed.environment import Environment
 
@@ -37,13 +39,11 @@ _LIMITS = (
     "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT",
     "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT",
 )
-_PROTOCOLS = ("grpc", "http/protobuf")
-_PROTOCOL_VARIABLES = (
-    "OTEL_EXPORTER_OTLP_PROTOCOL",
-    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
-    "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
-    "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
-)
+_PROTOCOLS = _GRPC, _HTTP = ("grpc", "http/protobuf")
+_OTLP = "OTEL_EXPORTER_OTLP_"
+# The one for all signals last: a signal that has an endpoint of its own may need another protocol.
+_PROTOCOL_VARIABLES = tuple(f"{_OTLP}{signal}PROTOCOL" for signal in ("TRACES_", "METRICS_", "LOGS_", ""))
+_OTHER_SCHEME = re.compile(r"(?!https?:)[a-z][a-z0-9+.\-]*:(?:[^0-9]|$)", re.IGNORECASE)
 # By variable, the group of the entry points that it names; the exporters take several names, or "none".
 _COMPONENTS = {
     TRACES_EXPORTER: "opentelemetry_traces_exporter",
@@ -106,8 +106,7 @@ def repair_components(environ: MutableMapping[str, str]) -> None:
 
     Case does not count (``OTEL_TRACES_EXPORTER=OTLP``), as the specification has it of names.
     """
-    for name in _PROTOCOL_VARIABLES:
-        _repair(environ, name, lambda: _PROTOCOLS, several=False)
+    _repair_protocols(environ)
     for name, group in _COMPONENTS.items():
         _repair(environ, name, partial(_installed, group), several=name.endswith("_EXPORTER"))
     _repair_ratio(environ)
@@ -139,6 +138,41 @@ def _repair(
         del environ[variable]
     elif ",".join(kept) != environ[variable]:
         environ[variable] = ",".join(kept)
+
+
+def fitting_protocol(given: str, endpoint: str | None) -> str:
+    """The protocol for what is none of them (``http``, ``http/json``): the one that the endpoint fits.
+
+    A scheme other than http and https is gRPC. Port 4318 or a path is HTTP, port 4317 alone is gRPC; where there is
+    neither, ``given`` decides.
+    """
+    where = endpoint or ""
+    if _OTHER_SCHEME.match(where):
+        return _GRPC
+    try:
+        url = urlsplit(where if "//" in where else f"//{where}")
+        port, path = url.port, url.path.strip("/")
+    except ValueError:
+        port, path = None, ""
+    if port == 4318 or path:
+        return _HTTP
+    return _HTTP if port != 4317 and given.lower().startswith("http") else _GRPC
+
+
+def _repair_protocols(environ: MutableMapping[str, str]) -> None:
+    """Put the protocol that fits the endpoint in the place of one that there is not, for each telemetry signal."""
+    environment = Environment(environ)
+    general = environment.text(f"{_OTLP}PROTOCOL")
+    for name in _PROTOCOL_VARIABLES:
+        text, endpoint = environment.text(name), environment.text(name.removesuffix("PROTOCOL") + "ENDPOINT")
+        given = text or (endpoint and general)
+        if not given or given.lower() in _PROTOCOLS:
+            _repair(environ, name, lambda: _PROTOCOLS, several=False)
+            continue
+        used = fitting_protocol(given, endpoint or environment.text(f"{_OTLP}ENDPOINT"))
+        if text is not None:
+            environment.warn(name, text, f"known ({', '.join(_PROTOCOLS)})", used)
+        environ[name] = used
 
 
 def _repair_ratio(environ: MutableMapping[str, str]) -> None:

@@ -227,6 +227,29 @@ def test_another_web_server(receiver: Receiver) -> None:
     assert "html" not in found.text
 
 
+@pytest.mark.parametrize("content_type", ["text/html", ""])
+def test_a_web_page_is_no_collector(receiver: Receiver, content_type: str) -> None:
+    """A page that answers 200 is a failure, told with what was found at which URL; no span is said to arrive."""
+    page = b"<!doctype html><title>Welcome to nginx!</title>"
+    receiver.answer = lambda _: Answer(body=page, headers={"Content-Type": content_type})
+    found = report(receiver.http_endpoint, HTTP_PROTOBUF)
+    assert found.status == 1
+    where = f'an HTML page, "Welcome to nginx!", at {receiver.http_endpoint}/v1/traces'
+    assert found.says(f"a web server answers: 200: {where}", f"no collector took it: 200: {where}")
+    assert found.says("Spans do not arrive.")
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_told(receiver: Receiver, status: int) -> None:
+    """From where to where, and that it is not followed, in the survey and of the test span."""
+    there = "https://a-collector-with-a-long-name.example.com:4318/some/other/path/that/is/long/v1/traces"
+    receiver.answer = lambda _: Answer(status=status, headers={"Location": there})
+    found = report(receiver.http_endpoint, HTTP_PROTOBUF)
+    assert found.status == 1
+    words = f"{status}: a redirect, which is not followed, from {receiver.http_endpoint}/v1/traces to {there}"
+    assert found.says(f"it answers {words}: if that is where the collector is", f"no collector took it: {words}")
+
+
 def test_an_endpoint_without_a_port() -> None:
     """The port that stands for none is told."""
     assert report("http://127.0.0.1", timeout=0.5).says("443 is the port of an endpoint that names none")

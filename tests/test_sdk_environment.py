@@ -69,7 +69,9 @@ def test_an_empty_limit_is_unset(caplog: pytest.LogCaptureFixture) -> None:
         ("OTEL_PYTHON_ID_GENERATOR", "bogus", None, 1),
         ("OTEL_PYTHON_ID_GENERATOR", "", None, 0),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "GRPC", "grpc", 0),
-        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", None, 1),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "http/protobuf", 1),
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "bogus", "grpc", 1),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", " ", None, 0),
         ("OTEL_SERVICE_NAME", "bogus", "bogus", 0),
     ],
 )
@@ -81,6 +83,26 @@ def test_names_of_components(
     repair_components(environ)
     assert environ.get(variable) == kept
     assert len(lines(caplog)) == said
+
+
+def test_a_protocol_fits_the_endpoint_of_its_telemetry_signal(caplog: pytest.LogCaptureFixture) -> None:
+    """One that there is not becomes the one that fits, for each endpoint; the line names what is used."""
+    prefix = "OTEL_EXPORTER_OTLP_"
+    environ = {
+        f"{prefix}PROTOCOL": "http/json",
+        f"{prefix}ENDPOINT": "http://collector:4318",
+        f"{prefix}TRACES_ENDPOINT": "http://traces:4317",
+        f"{prefix}LOGS_PROTOCOL": "grpc",
+        f"{prefix}LOGS_ENDPOINT": "http://logs:4317",
+    }
+    repair_components(environ)
+    assert {name: value for name, value in environ.items() if name.endswith("PROTOCOL")} == {
+        f"{prefix}PROTOCOL": "http/protobuf",
+        f"{prefix}TRACES_PROTOCOL": "grpc",
+        f"{prefix}LOGS_PROTOCOL": "grpc",
+    }
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == f"{prefix}PROTOCOL='http/json' is not known (grpc, http/protobuf); using http/protobuf"
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,8 @@ def _judged(outcome: Outcome, attempt: Attempt | None, what: str) -> Finding:
     said = in_short(attempt)
     if attempt.retry_after is not None:
         return Finding(Mark.FAIL, f"the collector asks for a wait of {attempt.retry_after:g} s: {said}")
+    if attempt.code.startswith(("2", "3")):  # an answer, but none of a collector's
+        return Finding(Mark.FAIL, f"no collector took it: {said}")
     if attempt.answered:
         whether = "a program would try again" if attempt.verdict is Verdict.RETRYABLE else "it is not to be sent again"
         return Finding(Mark.FAIL, f"the collector refuses it: {said} ({whether})")

@@ -126,7 +126,7 @@ class _Outage:
     def _introduce(self) -> None:
         options, settings = self._options, self._exporter.settings
         begin, end = options.stopped
-        endpoint = self._collector.endpoints[settings.protocol] if self._collector else options.endpoint
+        endpoint = self._collector.endpoints[settings.protocol] if self._collector else settings.place
         whose = f"{self._collector.name} (process {self._collector.pid}), " if self._collector else ""
         lines = [
             f"Collector: {whose}{endpoint}, {settings.protocol}.",
@@ -209,6 +209,7 @@ class _Outage:
         status, text = verdict(evidence)
         self._out.write(f"\n{text}\n")
         if self._collector is None and not evidence.stats.exported:
-            asked = f"--endpoint {self._options.endpoint} --protocol {self._exporter.settings.protocol}"
+            settings = self._exporter.settings
+            asked = f"--endpoint {settings.place} --protocol {settings.protocol}"
             self._out.write(f"Nothing was exported: otel-shed doctor {asked} tells why.\n")
         return status

@@ -152,7 +152,7 @@ def ask(settings: ExporterSettings, timeout: float, environ: Mapping[str, str]) 
         return _grpc_answer(attempt)
     from otel_shed.otlp.transport_http import HTTPTransport
 
-    return _http_answer(_sent(HTTPTransport(settings), timeout), urlsplit(settings.endpoint).path)
+    return _http_answer(_sent(HTTPTransport(settings), timeout), urlsplit(settings.place).path)
 
 
 def _sent(transport: Transport, timeout: float) -> Attempt:
@@ -171,6 +171,11 @@ def _http_answer(attempt: Attempt, path: str) -> Answer:
         return Answer(speaks=False, ok=False, text=_unheard(attempt))
     if attempt.code in {"401", "403"}:
         return Answer(speaks=True, ok=False, text=f"it wants other credentials: {in_short(attempt)}")
+    if attempt.code.startswith("2"):
+        return Answer(speaks=False, ok=False, text=f"a web server answers: {in_short(attempt)}")
+    if attempt.code.startswith("3"):
+        advice = "if that is where the collector is, the endpoint has to name it"
+        return Answer(speaks=False, ok=False, text=f"it answers {in_short(attempt)}: {advice}")
     if attempt.code in {"404", "405"}:
         return Answer(speaks=False, ok=False, text=f"a web server answers, but it has nothing at {path}")
     if attempt.code in {"429", "503"}:
@@ -204,6 +209,8 @@ def in_short(attempt: Attempt) -> str:
     """Code and message of an attempt, without what only fills the screen."""
     # gRPC repeats itself; the last error is the one that says something, after a code and an address.
     message = _GRPC_PREFIX.sub("", attempt.message.rpartition("last error: ")[2])
+    if attempt.code.startswith(("2", "3")):  # our own words for what was found; the addresses are needed whole
+        return attempt.words
     if message.lstrip().startswith("<"):  # a web server's page
         message = ""
     if len(message) > _LONGEST_WORDS:

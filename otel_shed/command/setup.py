@@ -170,7 +170,7 @@ def exporter_rows(settings: ExporterSettings, environ: Mapping[str, str]) -> Ite
 
     scheme = "http" if settings.insecure else "https"
     yield Row("protocol", settings.protocol, source("PROTOCOL"))
-    shown = settings.endpoint
+    shown = settings.place
     if settings.protocol == GRPC and ":/" not in shown:
         shown = f"{scheme}://{shown}"
     yield Row("endpoint", shown, source("ENDPOINT"))

@@ -76,11 +76,11 @@ class Survey:
         address = Address.of(settings)
         if (proxy := proxy_variable(settings, self._environ)) is not None:
             yield Finding(Mark.NOTE, f"the way leads through the proxy that {proxy} names, and is tried as a whole")
-            yield self._spoken_at(settings.endpoint, settings)
+            yield self._spoken_at(settings.place, settings)
             return
         if address is None:
-            yield Finding(Mark.NOTE, f"{settings.endpoint} is a target that gRPC looks up by itself: tried as a whole")
-            yield self._spoken_at(settings.endpoint, settings)
+            yield Finding(Mark.NOTE, f"{settings.place} is a target that gRPC looks up by itself: tried as a whole")
+            yield self._spoken_at(settings.place, settings)
             return
         if settings.insecure and address.port in _WEB_PORTS:
             own = PORTS[settings.protocol]

@@ -36,8 +36,8 @@ class OTLPClient:
     """Sends encoded requests through a transport, by OTLP's rules.
 
     timeout: seconds of one attempt at most. clock: seconds, monotonic; random: 0..1. wait: waits for the signal at most
-    so many seconds by that clock, and says whether it was set. endpoint: for log lines. on_attempt: told of each
-    attempt, on the thread that made it, of one at a time.
+    so many seconds by that clock, and says whether it was set. endpoint: for log lines. hide: takes what is secret out
+    of a text. on_attempt: told of each attempt, on the thread that made it, of one at a time.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class OTLPClient:
         wait: Wait | None = None,
         policy: RetryPolicy | None = None,
         endpoint: str = "the collector",
+        hide: Callable[[str], str] = str,
         on_attempt: Callable[[Attempt], None] | None = None,
     ) -> None:
         self.on_attempt = on_attempt
@@ -61,6 +62,7 @@ class OTLPClient:
         self._wait: Wait = wait or (lambda signal, seconds: signal.wait(seconds))
         self._policy = policy or RetryPolicy()
         self._endpoint = endpoint
+        self._hide = hide
         self._throttled_until: float | None = None
         self._log = LogLimit(logging.getLogger("otel_shed"), clock=clock)
         self._renew()
@@ -190,7 +192,7 @@ class _Batch:
                 if outcome is not None:
                     return outcome
         except Exception as error:  # a fault in a transport: these spans are lost, the next ones are not
-            return self._lost(DropReason.EXPORTER_ERROR, f"{type(error).__name__}: {error}")
+            return self._lost(DropReason.EXPORTER_ERROR, f"{type(error).__name__}: {self._client._hide(str(error))}")
 
     def _step(self) -> Outcome | None:
         """Wait as the collector asked, make an attempt, back off; None to go on."""

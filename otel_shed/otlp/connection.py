@@ -44,6 +44,7 @@ class Exchange:
         self._clock = clock
         self.deadline = 0.0
         self.connection: KeptConnection | None = None  # that the last request went over
+        self.query = ""  # with its "?": it may be a key, and urllib3 logs what URL it is given
         self._socket: socket.socket | None = None
         self._interrupted = False
         self.begin()
@@ -190,10 +191,10 @@ class _WithDeadline(HTTPConnection):
         kind = type(self.sock)
         self._is_plain = kind is socket.socket and kind.__module__ == "socket"
 
-    def request(self, *args: Any, **options: Any) -> None:
+    def request(self, method: str, url: str, *args: Any, **options: Any) -> None:
         self._exchange.requested = True
         self._exchange.connection = self
-        super().request(*args, **options)
+        super().request(method, url + self._exchange.query, *args, **options)
 
     def endheaders(self, *args: Any, **options: Any) -> None:
         self._head_is_next = True

@@ -112,7 +112,8 @@ class OTLPSpanExporter(SpanExporter):
             self._new_transport(),
             timeout=self.settings.timeout,
             clock=clock,
-            endpoint=self.settings.endpoint.partition("?")[0],
+            endpoint=self.settings.place,
+            hide=self.settings.secrets.hide,
         )
         self._clock = clock
         self._log = LogLimit(_logger, clock=clock)

@@ -63,7 +63,10 @@ def merged(headers: Headers, over: Headers) -> Headers:
 def checked(name: object, value: object) -> tuple[str, str]:
     """The header with its name in lower case; ValueError, without the value, if it cannot be sent."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"{ALLOWED}, with letters, digits and -._ in names, not {name!r:.60}")
+        # A name that is none may be a whole header: what comes after the name in it is its value.
+        begins = _NAME.match(name) if isinstance(name, str) else None
+        told = f", not {begins[0]!r:.60} and more" if begins else ""
+        raise ValueError(f"{ALLOWED}, with letters, digits and -._ in names{told}")
     if not isinstance(value, str) or not _SENDABLE_VALUE.fullmatch(value):
         raise ValueError(f"{ALLOWED}, with printable ASCII in values, unlike that of {name!r:.60}")
     if name.lower().endswith("-bin"):

@@ -203,7 +203,7 @@ def server_of(settings: ExporterSettings) -> dict[str, str | int]:
         url = urlsplit("//" + target.rpartition("/")[2].partition(",")[0])
         return _server(url.hostname, url.port or _GRPC_PORT)
     except ValueError:  # a target of a kind that is not known here
-        return _server(settings.endpoint, None)
+        return _server(settings.place, None)
 
 
 def _server(address: str | None, port: int | None) -> dict[str, str | int]:

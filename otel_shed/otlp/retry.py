@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -18,6 +18,8 @@ from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from otel_shed.otlp.wrong_endpoint import html_page, redirect
 
 # The specification, "Failures" of OTLP/gRPC; RESOURCE_EXHAUSTED joins them when the server says that it will recover.
 RETRYABLE_GRPC_CODES = frozenset(
@@ -88,6 +90,10 @@ class Attempt:
             self.timed_out,
             seconds,
         )
+
+    def hiding(self, hide: Callable[[str], str]) -> Attempt:
+        """The same, with what is secret taken out of the message; whoever answers may repeat what it was sent."""
+        return replace(self, message=hide(self.message)) if self.message else self
 
     @property
     def words(self) -> str:
@@ -174,18 +180,31 @@ def grpc_failure(
     )
 
 
-def http_answer(status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> Attempt:
-    """What an HTTP answer means; ``headers`` finds names in any case, ``now`` is seconds since the epoch."""
+def http_answer(
+    status: int, headers: Mapping[str, str], body: bytes, *, now: float, url: str = "the endpoint", whole: bool = True
+) -> Attempt:
+    """What an HTTP answer means; ``headers`` finds names in any case, ``now`` is seconds since the epoch.
+
+    url: what was asked, fit to be printed. whole: whether ``body`` is all of it; if not, it is not read.
+    """
     content_type = headers.get("content-type", "").lower()
-    if 200 <= status < 300:
+    page = html_page(content_type, body, whole=whole)
+    is_success = 200 <= status < 300
+    if is_success and page is None:
         # Without a type we look: receivers forget it. Text that happens to parse would be read as a partial success.
-        return accepted_answer(str(status), body if not content_type or "protobuf" in content_type else b"")
+        is_message = whole and (not content_type or "protobuf" in content_type)
+        return accepted_answer(str(status), body if is_message else b"")
+    if (words := redirect(status, headers.get("location"), url)) is None:
+        words = f"{page} at {url}" if page else _http_message(content_type, body if whole else b"")
+    if is_success:
+        # A collector confirms with a message or with nothing: whoever sent a page has not taken the spans.
+        words += ", where a collector was expected"
     retryable = status in RETRYABLE_HTTP_STATUSES
     asked = headers.get("retry-after")
     return Attempt(
         Verdict.RETRYABLE if retryable else Verdict.PERMANENT,
         str(status),
-        _http_message(content_type, body),
+        one_line(words),
         retry_after=(_retry_after(asked, headers, now) or None) if retryable and asked else None,
     )
 

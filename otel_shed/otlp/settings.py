@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from otel_shed.environment import Environment, shown
+from otel_shed.environment import Environment
 from otel_shed.otlp.certificates import authorities_file, identity_file, readable_file
 from otel_shed.otlp.endpoint import GRPC_DEFAULT, HTTP_DEFAULT, TRACES_PATH, Endpoint, grpc_endpoint, http_endpoint
 from otel_shed.otlp.headers import ALLOWED, Headers, headers_from, merged, parse_headers
 from otel_shed.otlp.proxy import proxy_for
+from otel_shed.otlp.secrets import Secrets, given_in_code, proxies_in, secrets_of, without_secrets
+from otel_shed.sdk_environment import fitting_protocol
 
 if TYPE_CHECKING:
     from enum import Enum
@@ -44,26 +46,37 @@ _REQUESTS_CA = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 class ExporterSettings:
     """What an OTLP exporter works with; made by ``resolve``.
 
-    protocol: ``grpc`` or ``http/protobuf``. endpoint: a gRPC target, or the URL that requests are posted to.
-    headers: sent with each request, names in lower case. timeout: seconds of one request; infinity for no limit.
-    compression: ``none``, ``gzip`` or, of http/protobuf, ``deflate``. insecure: no TLS.
+    protocol: ``grpc`` or ``http/protobuf``. endpoint: a gRPC target, or the URL that requests are posted to; place: the
+    same, fit to be printed. headers: sent with each request, names in lower case. timeout: seconds of one request;
+    infinity for no limit. compression: ``none``, ``gzip`` or, of http/protobuf, ``deflate``. insecure: no TLS.
     certificate_file (the authorities to trust; None for the system's), client_key_file, client_certificate_file: paths
     of PEM files. proxy: the URL of an HTTP proxy (http/protobuf; gRPC finds its own).
     sources: where each setting that is not the default came from, by the ending of its variable's name ("ENDPOINT"):
-    the variable, or ``code``.
+    the variable, or ``code``. secrets: what must not be printed, wherever it turns up. The repr shows none of them.
     """
 
     protocol: str
     endpoint: str
-    headers: Headers = field(repr=False)
+    headers: Headers
     timeout: float
     compression: str
     insecure: bool
     certificate_file: str | None
     client_key_file: str | None
     client_certificate_file: str | None
-    proxy: str | None = field(repr=False)
-    sources: Mapping[str, str] = field(repr=False, compare=False)
+    proxy: str | None
+    sources: Mapping[str, str] = field(compare=False)
+    secrets: Secrets = field(compare=False, default_factory=Secrets)
+
+    @property
+    def place(self) -> str:
+        """The endpoint without what may be secret in it."""
+        return without_secrets(self.endpoint)
+
+    def __repr__(self) -> str:
+        shown = ("timeout", "compression", "insecure", "certificate_file", "client_key_file", "client_certificate_file")
+        rest = "".join(f", {name}={getattr(self, name)!r}" for name in shown)
+        return f"ExporterSettings(protocol={self.protocol!r}, endpoint={self.place!r}{rest})"
 
     @classmethod
     def resolve(
@@ -82,16 +95,18 @@ class ExporterSettings:
     ) -> ExporterSettings:
         """The settings in force; ValueError, naming setting, value and range, for a bad value given here."""
         read = _Reader(environ)
-        protocol = read("PROTOCOL", protocol, _one_of(PROTOCOLS), GRPC)
+        protocol = read("PROTOCOL", protocol, _one_of(PROTOCOLS), _protocol_in_place(read, endpoint))
         is_grpc = protocol == GRPC
         where = _grpc_endpoint(read, endpoint, insecure) if is_grpc else _http_endpoint(read, endpoint)
         trusted, key, certificate = _certificates(
             read, certificate_file, client_key_file, client_certificate_file, is_grpc
         )
+        all_headers = merged(where.headers, _headers(read, headers))
+        addresses = [str(given) for given in (endpoint, *(text for _, text in read.texts("ENDPOINT"))) if given]
         return cls(
             protocol=protocol,
             endpoint=where.address,
-            headers=merged(where.headers, _headers(read, headers)),
+            headers=all_headers,
             timeout=read("TIMEOUT", timeout, _seconds, DEFAULT_TIMEOUT),
             compression=read("COMPRESSION", compression, _one_of(COMPRESSIONS[protocol]), "none"),
             insecure=bool(where.insecure),
@@ -100,6 +115,7 @@ class ExporterSettings:
             client_certificate_file=certificate,
             proxy=None if is_grpc else proxy_for(where.address, environ),
             sources=read.sources,
+            secrets=secrets_of(addresses, all_headers, proxies_in(environ)),
         )
 
 
@@ -123,8 +139,7 @@ class _Reader:
         try:
             value = parse(given)
         except ValueError as error:
-            told = "" if has_credentials(given) else f", not {shown(given)}"
-            raise ValueError(f"{argument} must be {error}{told}") from None
+            raise ValueError(f"{argument} must be {error}, not {given_in_code(given)}") from None
         self.sources[suffix] = CODE
         return value
 
@@ -143,8 +158,8 @@ class _Reader:
             self.sources[suffix] = name
             break
         for name, text, allowed in bad:
-            used = value.address if isinstance(value, Endpoint) else value
-            self.environment.warn(name, text, allowed, used, secret=has_credentials(text))
+            used = without_secrets(value.address) if isinstance(value, Endpoint) else value
+            self.environment.warn(name, without_secrets(text), allowed, used)
         return value
 
     def texts(self, suffix: str, names: tuple[str, ...] | None = None) -> Iterator[tuple[str, str]]:
@@ -159,9 +174,14 @@ def is_set(given: object) -> bool:
     return given is not None and given != ""
 
 
-def has_credentials(given: object) -> bool:
-    """Whether this may be a URL with a password in it, which is not to be logged."""
-    return isinstance(given, str) and "@" in given
+def _protocol_in_place(read: _Reader, endpoint: Any) -> str:
+    """What stands for a protocol that is not set, or cannot be used (``http``, ``http/json``)."""
+    texts = [text for _, text in read.texts("PROTOCOL")]
+    if not texts:
+        return GRPC
+    if not is_set(endpoint):
+        endpoint = next((text for _, text in read.texts("ENDPOINT")), None)
+    return fitting_protocol(texts[0], endpoint if isinstance(endpoint, str) else None)
 
 
 def _headers(read: _Reader, given: Any) -> Headers:

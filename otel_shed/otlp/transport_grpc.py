@@ -130,13 +130,15 @@ class GRPCTransport:
             answer = self._call(
                 payload, timeout=timeout, metadata=self._settings.headers or None, compression=self._compression
             )
-            return accepted_answer("OK", answer)
+            return accepted_answer("OK", answer).hiding(self._settings.secrets.hide)
         except grpc.RpcError as error:
-            return self._failed(error, self._clock() - began >= timeout * 0.9)
+            late = self._clock() - began >= timeout * 0.9
+            return self._failed(error, late).hiding(self._settings.secrets.hide)
         except (OSError, ValueError) as error:
             # A certificate's file is gone, or the channel was closed between two lines of ours.
             self._drop()
-            return no_answer("CANCELLED" if self._cancelled else "not connected", error)
+            code = "CANCELLED" if self._cancelled else "not connected"
+            return no_answer(code, error).hiding(self._settings.secrets.hide)
 
     def _failed(self, error: Any, late: bool) -> Attempt:
         code = error.code().name

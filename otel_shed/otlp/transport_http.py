@@ -42,6 +42,7 @@ class HTTPTransport:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
+        self._place = settings.place
         self._clock = clock
         self._wall_clock = wall_clock
         self._headers = {
@@ -59,6 +60,7 @@ class HTTPTransport:
 
     def _renew(self) -> None:
         self._manager: urllib3.PoolManager | None = None
+        self._url = ""  # as urllib3 wants it, without the query
         self._exchange = Exchange(self._clock)
         self._in_use = allocate_lock()  # held to use the connection, or to close it
         self._cancelled = self._closed = False
@@ -66,7 +68,7 @@ class HTTPTransport:
     def send(self, payload: bytes, timeout: float) -> Attempt:
         try:
             with self._in_use:
-                return self._send(self._body(payload), timeout)
+                return self._send(self._body(payload), timeout).hiding(self._settings.secrets.hide)
         finally:
             self._close_unused()
 
@@ -112,7 +114,7 @@ class HTTPTransport:
             return None
         return manager.urlopen(
             "POST",
-            self._settings.endpoint,
+            self._url,
             body=body,
             headers=self._headers,
             retries=False,
@@ -124,8 +126,8 @@ class HTTPTransport:
 
     def _read(self, response: Response | UsualResponse) -> Attempt:
         if isinstance(response, UsualResponse):
-            return http_answer(response.status, response.headers, response.body, now=self._wall_clock())
-        content = bytearray()
+            return self._answer(response, response.body)
+        content, whole = bytearray(), True
         try:
             while chunk := response.read(_CHUNK):
                 content += chunk
@@ -135,15 +137,19 @@ class HTTPTransport:
                     return Attempt(Verdict.PERMANENT, str(response.status), words)
             response.release_conn()
         except (HTTPError, http.client.HTTPException, OSError, ValueError):  # the last for a chunk of no size
-            content.clear()  # the status line has come, and it decides
+            whole = False  # the status line has come, and it decides
         finally:
             # A connection that was read to the end is back in the pool already; this closes any other.
             response.close()
             if self._exchange.has_surplus:
                 self._drop()
         if response.headers.get("content-encoding", "identity").lower() != "identity":
-            content.clear()  # unasked for
-        return http_answer(response.status, response.headers, bytes(content), now=self._wall_clock())
+            whole = False  # unasked for
+        return self._answer(response, bytes(content), whole=whole)
+
+    def _answer(self, response: Response | UsualResponse, body: bytes, *, whole: bool = True) -> Attempt:
+        now, place = self._wall_clock(), self._place
+        return http_answer(response.status, response.headers, body, now=now, url=place, whole=whole)
 
     def _connect(self) -> urllib3.PoolManager:
         settings = self._settings
@@ -159,7 +165,10 @@ class HTTPTransport:
             headers = urllib3.make_headers(proxy_basic_auth=unquote(proxy.auth)) if proxy.auth else None
             manager = urllib3.ProxyManager(proxy._replace(auth=None).url, proxy_headers=headers, **arguments)
         manager.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
-        manager.connection_from_url(settings.endpoint).conn_kw["exchange"] = self._exchange
+        url = urllib3.util.parse_url(settings.endpoint)
+        self._url = url._replace(query=None).url
+        self._exchange.query = f"?{url.query}" if url.query else ""
+        manager.connection_from_url(self._url).conn_kw["exchange"] = self._exchange
         self._manager = manager
         return manager
 

@@ -42,7 +42,7 @@ def resolved(environ: dict[str, str], **given: Any) -> ExporterSettings:
 @pytest.mark.parametrize(
     ("suffix", "texts"),
     [
-        ("PROTOCOL", ("http/json", "grpcs")),
+        ("PROTOCOL", ("json", "grpcs")),
         ("ENDPOINT", ("http://", "http://c:99999", "http://c:x", "two words")),
         ("TIMEOUT", ("soon", "-1", "nan", "inf", "1e99")),
         ("COMPRESSION", ("zip", "deflate")),
@@ -62,6 +62,36 @@ def test_a_bad_variable_is_one_warning_and_as_unset(
             (line,) = said(caplog)
             assert line.startswith(f"{name}={text!r} is not ")
             assert "; using " in line
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint", "protocol"),
+    [
+        ("http", "http://collector:4318", HTTP),
+        ("http/json", "http://collector:4318", HTTP),
+        ("HTTP", "https://collector/otlp", HTTP),
+        ("bogus", "http://collector:4318", HTTP),
+        ("bogus", "http://collector/v1/traces", HTTP),
+        ("http", "http://collector:4317", "grpc"),
+        ("http/json", "grpc://collector:4318", "grpc"),
+        ("http", "dns:///collector:4317", "grpc"),
+        ("http", "https://collector", HTTP),
+        ("grpcs", "https://collector", "grpc"),
+        ("http/json", "", HTTP),
+        ("grpcs", "", "grpc"),
+        ("http", "collector:4317", "grpc"),
+    ],
+)
+def test_a_protocol_that_is_none_becomes_the_one_that_fits(
+    text: str, endpoint: str, protocol: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Port 4318 or a path is HTTP, whatever was meant; where the endpoint does not tell, http is; the line names it."""
+    settings = resolved({GENERIC + "PROTOCOL": text, GENERIC + "ENDPOINT": endpoint})
+    assert settings.protocol == protocol
+    (line,) = said(caplog)
+    assert line == f"{GENERIC}PROTOCOL={text!r} is not one of grpc, http/protobuf; using {protocol}"
+    if endpoint:
+        assert resolved({TRACES + "PROTOCOL": text}, endpoint=endpoint).protocol == protocol
 
 
 def test_a_bad_variable_for_traces_leaves_it_to_the_generic_one(caplog: pytest.LogCaptureFixture) -> None:

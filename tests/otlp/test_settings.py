@@ -96,10 +96,22 @@ def test_an_empty_variable_for_traces_leaves_it_to_the_generic_one() -> None:
         ("collector", "collector", False),
         ("unix:/run/collector.sock", "unix:/run/collector.sock", False),
         ("dns:///collector:4317", "dns:///collector:4317", False),
+        ("dns://8.8.8.8/collector:4317", "dns://8.8.8.8/collector:4317", False),
+        ("dns:collector:4317", "dns:collector:4317", False),
+        ("ipv4:10.0.0.1:4317,10.0.0.2:4317", "ipv4:10.0.0.1:4317,10.0.0.2:4317", False),
+        ("unix:///run/collector.sock", "unix:///run/collector.sock", False),
+        ("grpc://collector:4317", "collector:4317", False),
+        ("grpcs://collector:4317/path?query#fragment", "collector:4317", False),
+        ("tcp://collector:4317", "collector:4317", False),
+        ("h2c://[::1]:4317", "[::1]:4317", False),
+        ("dns://collector:4317", "collector:4317", False),
+        ("//collector:4317", "collector:4317", False),
+        ("collector:4317?key=1", "collector:4317", False),
+        (" http://collector:4317 ", "collector:4317", True),
     ],
 )
 def test_grpc_endpoints(endpoint: str, target: str, insecure: bool) -> None:
-    """The scheme decides about TLS, only host and port count; a target without one has TLS unless told otherwise."""
+    """http and https decide about TLS, only host and port count; with any other it is TLS unless told."""
     for settings in (
         resolved({}, endpoint=endpoint),
         resolved({TRACES + "ENDPOINT": endpoint}),
@@ -110,6 +122,9 @@ def test_grpc_endpoints(endpoint: str, target: str, insecure: bool) -> None:
 
 def test_insecure_speaks_for_endpoints_without_a_scheme_only() -> None:
     """OTEL_EXPORTER_OTLP_INSECURE and its form for traces: a scheme outweighs them."""
+    for form in ("grpc://collector:4317", "tcp://collector:4317", "//collector:4317"):
+        assert resolved({GENERIC + "ENDPOINT": form, GENERIC + "INSECURE": "true"}).insecure
+        assert resolved({}, endpoint=form, insecure=True).insecure
     bare = {GENERIC + "ENDPOINT": "collector:4317"}
     assert resolved(bare | {GENERIC + "INSECURE": "true"}).insecure
     assert resolved(bare | {GENERIC + "INSECURE": "TRUE", TRACES + "INSECURE": "False"}).insecure is False
@@ -133,6 +148,7 @@ def test_insecure_in_code_outweighs_http_but_never_https() -> None:
         ("https://c/otlp", "https://c/otlp/v1/traces", "https://c/otlp", "https://c/otlp"),
         ("https://c/otlp/", "https://c/otlp/v1/traces", "https://c/otlp/", "https://c/otlp/"),
         ("http://c/x?key=1", "http://c/x/v1/traces?key=1", "http://c/x?key=1", "http://c/x?key=1"),
+        (" http://c/a b ", "http://c/a%20b/v1/traces", "http://c/a%20b", "http://c/a%20b"),
     ],
 )
 def test_http_endpoints(endpoint: str, generic: str, traces: str, code: str) -> None:
@@ -140,7 +156,7 @@ def test_http_endpoints(endpoint: str, generic: str, traces: str, code: str) -> 
     environ = {GENERIC + "ENDPOINT": endpoint}
     assert resolved(environ, protocol=HTTP).endpoint == generic
     settings = resolved(environ | {TRACES + "ENDPOINT": endpoint}, protocol=HTTP)
-    assert (settings.endpoint, settings.insecure) == (traces, endpoint.startswith("http:"))
+    assert (settings.endpoint, settings.insecure) == (traces, "http:" in endpoint)
     assert resolved(environ, protocol=HTTP, endpoint=endpoint).endpoint == code
 
 
