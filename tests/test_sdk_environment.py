@@ -102,7 +102,7 @@ def test_a_protocol_fits_the_endpoint_of_its_telemetry_signal(caplog: pytest.Log
         f"{prefix}LOGS_PROTOCOL": "grpc",
     }
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line == f"{prefix}PROTOCOL='http/json' is not known (grpc, http/protobuf); using http/protobuf"
+    assert line == f"otel-shed: {prefix}PROTOCOL='http/json' is not known (grpc, http/protobuf); using http/protobuf"
 
 
 @pytest.mark.parametrize(
