@@ -1,7 +1,9 @@
 """The end of a pipeline: what is held is delivered, or given up, and the exporter closed, once and within time.
 
 Owns what is known of the end. ``run`` is called by whoever shuts the pipeline down, ``wait`` by those who come later.
-The rule: whatever happens to the one who began it, an exception of a signal handler too, it comes to its end.
+The rules: whatever happens to the one who began it, an exception of a signal handler too, it comes to its end; and no
+thread waits here for what it is in the middle of itself, as a signal handler or a finalizer would that calls ``run``
+again.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from otel_shed.log_limit import LogLimit
-from otel_shed.native import Signal, allocate_lock, start_thread
+from otel_shed.native import Signal, allocate_rlock, start_thread, thread_id
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.intake import Intake
 from otel_shed.pipeline.ledger import Ledger
@@ -48,37 +50,57 @@ class Ending:
 
     def restart(self) -> None:
         """In a forked child; where the parent has shut it down, or was at it, there is nothing to wait for."""
-        self._begun = allocate_lock()
+        self._begun = allocate_rlock()  # kept by the thread that runs it
         self._over = Signal()
+        self._closing_thread: int | None = None
         self.was_lossy = False
         if self._intake.closed:
-            self._begun.acquire()
             self._over.set()
+
+    @property
+    def is_under_way_here(self) -> bool:
+        """Whether this thread is in the middle of it, which a signal handler or a finalizer has interrupted."""
+        return not self._over.is_set() and bool(self._begun._is_owned())
 
     def wait(self, timeout: float) -> bool:
         """Whether it is over within so many seconds."""
-        return self._over.wait(timeout)
+        # It is over only once this thread goes on, where it is what the end waits for.
+        is_part_of_it = self.is_under_way_here or self._closing_thread == thread_id()
+        return self._over.wait(0.0 if is_part_of_it else timeout)
 
     def run(self, deadline: float, *, waits: bool) -> None:
         """Come to the end by ``deadline``, and earlier without progress; ``waits`` for what is held to be delivered."""
+        if self._over.is_set():
+            return
+        if self.is_under_way_here:
+            # What this call has interrupted goes on once it returns, and may then be ended by an exception: so this
+            # one delivers too, and leaves the exporter to that one.
+            self._deliver(deadline, waits=waits)
+            return
         if not self._begun.acquire(False):
-            # Somebody else is at it, or it is done: the exporter is shut down exactly once.
+            # Somebody else is at it: the exporter is shut down exactly once.
             if waits:
-                self._over.wait(deadline - self._clock())
+                self.wait(deadline - self._clock())
             return
         lost_before = self._ledger.lost_in_export()
         try:
-            self._intake.do(self._intake.close)
-            self._sender.hurry(self._grace)
-            if waits:
-                self._drain(deadline)
+            self._deliver(deadline, waits=waits)
         finally:
             try:
                 self._close(deadline, lost_before)
             finally:
                 self._over.set()
 
+    def _deliver(self, deadline: float, *, waits: bool) -> None:
+        """Each step may be taken again."""
+        self._intake.do(self._intake.close)
+        self._sender.hurry(self._grace)
+        if waits:
+            self._drain(deadline)
+
     def _drain(self, deadline: float) -> None:
+        if self._worker.is_guest_here or self._ledger.abandoned:
+            return
         if not self._ensure_worker():
             self._worker.turn_here(deadline - self._clock())
             return
@@ -113,11 +135,13 @@ class Ending:
         closed = Signal()
 
         def close() -> None:
+            self._closing_thread = thread_id()
             try:
                 self._sender.shutdown(max(0.0, deadline - self._clock()))
             except BaseException as error:  # sys.exit() in an exporter's shutdown is not for this thread to carry out
                 self._log.warning("close", "the exporter's shutdown failed: %s: %s", type(error).__name__, error)
             finally:
+                self._closing_thread = None
                 closed.set()
 
         try:

@@ -14,11 +14,12 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import FrameType
 from typing import Protocol
 
 from otel_shed.fork import Forked, begin_anew_after_fork
-from otel_shed.native import start_thread
+from otel_shed.native import give_way, start_thread
 
 
 class Living(Forked, Protocol):
@@ -26,6 +27,13 @@ class Living(Forked, Protocol):
 
     def end_of_process(self) -> None:
         """Deliver what is held, within the grace, and close."""
+
+    @property
+    def is_ending_here(self) -> bool:
+        """Whether this thread is in the middle of a delivery."""
+
+    def put_off(self, action: Callable[[], None]) -> None:
+        """Have this done once that is over."""
 
     def can_wait_here(self) -> bool:
         """Whether this thread may wait for a delivery, and is not in the middle of something that stands in its way."""
@@ -97,15 +105,27 @@ def flush_at_end_of_child(pipeline: Living) -> None:
 
 
 def _on_sigterm(signum: int, frame: FrameType | None) -> None:
-    pipelines = _all()
+    pipelines, again = _all(), partial(os.kill, os.getpid(), signum)
+    for pipeline in pipelines:
+        if pipeline.is_ending_here:  # a shutdown that this thread is in the middle of: let that end
+            pipeline.put_off(again)
+            return
     if not all(pipeline.can_wait_here() for pipeline in pipelines):
-        # The signal came in the middle of an on_end on this very thread, which holds the ledger's lock: let that end.
-        threading.Timer(0.01, os.kill, (os.getpid(), signum)).start()
-        return
+        # The signal came in the middle of something short on this very thread, such as a sweep: let that end.
+        try:
+            start_thread(name="otel-shed-signal", target=partial(_after_a_moment, again))
+            return
+        except RuntimeError:  # there are no threads left: what is held is lost, but the signal is not
+            pipelines = []
     _together(pipeline.deliver_before_signal for pipeline in pipelines)
     if signal.getsignal(signum) is _on_sigterm:
         signal.signal(signum, signal.SIG_DFL)
     os.kill(os.getpid(), signum)
+
+
+def _after_a_moment(action: Callable[[], None]) -> None:
+    give_way(0.01)
+    action()
 
 
 def flush_on_sigterm() -> bool:

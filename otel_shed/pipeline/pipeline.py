@@ -106,6 +106,7 @@ class Pipeline:
         self.worker_thread: WorkerThread | None = None
         self._starting = allocate_rlock()
         self._is_starting = False
+        self._put_off: list[Callable[[], None]] = []
 
     # -- spans ---------------------------------------------------------------------------------------------------
 
@@ -190,7 +191,7 @@ class Pipeline:
     def flush(self, timeout: float) -> bool:
         """A barrier of at most ``timeout`` seconds; see SheddingSpanProcessor.force_flush."""
         # An exporter that flushes its own provider would wait for itself, and a signal handler for what it interrupted.
-        if self.on_worker_thread or self.ledger.is_held_here:
+        if self.on_worker_thread or self.ledger.is_held_here or self._worker.is_guest_here:
             return False
         if self.intake.closed:
             self.intake.settle_inbox()
@@ -198,18 +199,40 @@ class Pipeline:
         flush, left = self._worker.request_flush(timeout), timeout
         while not flush.done.is_set() and left > 0:
             if not self._ensure_worker():
-                self._worker.turn_here(left)
+                self._turn_here(left)
             flush.done.wait(min(left, _LOOK_SECONDS))
             left -= _LOOK_SECONDS
         return flush.done.is_set() and flush.delivered
 
     def shutdown(self, timeout: float) -> None:
         """Deliver what is held, give up after the grace without progress or at ``timeout`` seconds, close."""
-        if self.ledger.is_held_here:  # a signal handler: what it has interrupted must go on first
-            start_thread(name="otel-shed-shutdown", target=partial(self.shutdown, timeout))
+        if self.ledger.is_held_here or self.on_worker_thread:
+            # A signal handler, a finalizer, or the exporter itself: what it has interrupted must go on first.
+            try:
+                start_thread(name="otel-shed-shutdown", target=partial(self.shutdown, timeout))
+                return
+            except RuntimeError:  # the interpreter is shutting down, or there are no threads left
+                if self.ledger.is_held_here:
+                    return
+        if self._worker.is_guest_here:
+            self.put_off(partial(self.shutdown, timeout))
             return
-        self._ending.run(self._clock() + timeout, waits=not self.on_worker_thread)
-        self._sweeper.end()
+        try:
+            self._ending.run(self._clock() + timeout, waits=not self.on_worker_thread)
+            if not self._ending.is_under_way_here:
+                self._sweeper.end()
+        finally:
+            self._do_what_was_put_off()
+
+    def _turn_here(self, timeout: float) -> None:
+        try:
+            self._worker.turn_here(timeout)
+        finally:
+            self._do_what_was_put_off()
+
+    def _do_what_was_put_off(self) -> None:
+        while self._put_off and not self.is_ending_here:
+            self._put_off.pop(0)()
 
     @property
     def shutdown_was_lossy(self) -> bool:
@@ -254,10 +277,19 @@ class Pipeline:
         """Not where this thread is in the ledger, for which the worker would wait, or is about to start the worker."""
         return not (self.ledger.is_held_here or self._is_starting)
 
+    @property
+    def is_ending_here(self) -> bool:
+        """Whether this thread is in the middle of delivering: what would wait for that would wait for itself."""
+        return self._ending.is_under_way_here or self._worker.is_guest_here
+
+    def put_off(self, action: Callable[[], None]) -> None:
+        """Have ``action`` done by this thread as soon as what it is in the middle of is over; it must not raise."""
+        self._put_off.append(action)
+
     def deliver_before_signal(self) -> None:
         """Deliver what is held, within the grace, before the signal ends the process."""
-        if self.intake.closed:  # perhaps by the call that this signal has interrupted, which cannot go on before us
-            self._worker.finished.wait(self._grace)
+        if self.intake.closed:
+            self._ending.wait(self._grace)
         elif os.getpid() == 1:
             # The kernel spares the first process of a container a signal's default action: the program lives on.
             self.flush(self._grace)

@@ -86,8 +86,7 @@ class Worker:
         self._owed = 0
         # Whether the last batch was full; seconds for which spans may have waited before they are seen.
         self._expects_more, self._expected = False, 0.0
-        # Whether the thread that turns goes on to something else: then nobody comes back by itself.
-        self._is_guest = False
+        self._guests: set[int] = set()  # threads that turn, or wait to, and then go on to something else
         self.finished = Signal()
         self.last_turn = self._clock()
         self._looked = -math.inf
@@ -129,14 +128,16 @@ class Worker:
 
     def turn_here(self, timeout: float) -> None:
         """Turn once on the caller's thread, where none can be started; waits so long for another that does."""
-        self._alone(self._turn_as_guest, max(0.0, min(timeout, TIMEOUT_MAX)))
-
-    def _turn_as_guest(self) -> None:
-        self._is_guest = True
+        self._guests.add(thread_id())
         try:
-            self.turn()
+            self._alone(self.turn, max(0.0, min(timeout, TIMEOUT_MAX)))
         finally:
-            self._is_guest = False
+            self._guests.discard(thread_id())
+
+    @property
+    def is_guest_here(self) -> bool:
+        """Whether this thread is in the middle of ``turn_here``, which a signal handler or a finalizer interrupted."""
+        return thread_id() in self._guests
 
     def _alone(self, work: Callable[[], object], timeout: float) -> None:
         at_work = self._at_work
@@ -214,7 +215,7 @@ class Worker:
             full = ready >= size or store.ready_bytes >= self._batch_bytes
             if ready and (urgent or full or self._owed):
                 self._intake.goes(is_brief=True in self._were_quick)
-                self._expects_more = full and store.is_streaming and not self._is_guest
+                self._expects_more = full and store.is_streaming and not self._guests
                 at_once = self._sender.at_once
                 batch = self._intake.take(size * at_once, self._batch_bytes * at_once)
                 if 0 < self._owed <= len(batch.records) or not store.ready_spans:
