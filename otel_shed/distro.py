@@ -8,13 +8,18 @@ wrong is warned about and defaulted, because an exception here makes a program w
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Mapping, MutableMapping
 from importlib.metadata import entry_points
 from typing import Any
 
 from otel_shed.environment import Environment, shown
+from otel_shed.launcher import leave_out_lines_about_configurators, other_entry_points
 from otel_shed.sdk_environment import (
     CONFIG_FILE,
+    DEFAULTS,
+    FLUSH_ON_SIGTERM,
+    LOGS_EXPORTER,
+    METRICS_EXPORTER,
     NAME,
     PYTHON_CONFIGURATOR,
     PYTHON_DISTRO,
@@ -27,6 +32,7 @@ from otel_shed.sdk_environment import (
     repair_set_up,
     replaced,
     set_if_unset,
+    spell_name,
 )
 
 # Ahead of the SDK's import, in the course of which it reads limits; a bad one raises out of it.
@@ -39,6 +45,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON, Sampler
 from opentelemetry.trace import get_tracer_provider
 
 from otel_shed.control.ceiling import Ceiling, parse_ceiling
+from otel_shed.otlp.settings import HTTP_PROTOBUF
 from otel_shed.substitution import batch_processors_of_ours, otlp_exporters, span_processor, warn
 
 try:
@@ -47,16 +54,31 @@ except ImportError:  # no launcher; the configurator and the samplers do without
     BaseDistro = DefaultDistro = object
 
 
+_EXPORTERS = {METRICS_EXPORTER, LOGS_EXPORTER}
+# What code passes to the configurator, and the variable that says the same: the SDK would do both.
+_ARGUMENTS = {
+    "trace_exporter_names": TRACES_EXPORTER,
+    "span_processors": TRACES_EXPORTER,
+    "metric_exporter_names": METRICS_EXPORTER,
+    "log_exporter_names": LOGS_EXPORTER,
+    "log_record_processors": LOGS_EXPORTER,
+    "sampler": TRACES_SAMPLER,
+}
+
+
 class ShedDistro(BaseDistro):  # type: ignore[misc]
     """``OTEL_PYTHON_DISTRO=shed``: sets what is unset, so that the launcher alone turns load shedding on.
 
-    The configurator and the sampler become this library's, the exporter ``otlp``, and SIGTERM flushes. Variables of the
-    SDK that would keep it from starting are unset, with one warning for each.
+    The configurator and the sampler become this library's, the exporters of traces, metrics and logs ``otlp`` as with
+    the stock distro, and SIGTERM flushes. Variables of the SDK that would keep it from starting are unset, with one
+    warning for each.
     """
 
     _without_us: Any = None
 
     def _configure(self, **kwargs: Any) -> None:
+        spell_name(os.environ)
+        leave_out_lines_about_configurators()
         self._without_us = _distro_without_us()
         if self._without_us is not None:
             self._without_us.configure(**kwargs)
@@ -81,16 +103,14 @@ def _set_defaults() -> None:
     if CONFIG_FILE not in environ:  # which has the SDK ignore the rest
         repair_components(environ)
     set_if_unset(environ, PYTHON_CONFIGURATOR, NAME)
-    set_if_unset(environ, TRACES_EXPORTER, "otlp")
-    set_if_unset(environ, TRACES_SAMPLER, "parentbased_shed")
-    set_if_unset(environ, "OTEL_SHED_FLUSH_ON_SIGTERM", "true")
+    set_defaults(environ)
 
 
 def _distro_without_us() -> Any:
     """The distro that does the work where this one must not; None if this one is to act."""
     if not is_named(os.environ, PYTHON_DISTRO):
-        for loaded in _other_entry_points("opentelemetry_distro"):
-            if isinstance(distro := loaded(), BaseDistro):
+        for other in other_entry_points("opentelemetry_distro"):
+            if isinstance(distro := other.load()(), BaseDistro):
                 return distro
         return DefaultDistro()
     if is_enabled(os.environ):
@@ -102,28 +122,49 @@ def _distro_without_us() -> Any:
     return OpenTelemetryDistro()
 
 
-def _other_entry_points(group: str) -> Iterator[Any]:
-    """What the launcher would have found without us, in its order, loaded."""
-    for entry_point in entry_points(group=group):
-        if not entry_point.value.startswith(f"{__name__}:"):
-            yield entry_point.load()
+def set_defaults(environ: MutableMapping[str, str], given: Collection[str] = ()) -> None:
+    """Set what is unset; ``given``: variables in whose place code has given something."""
+    for name, value in DEFAULTS.items():
+        if name not in given and (name not in _EXPORTERS or _has_exporter(environ, name)):
+            set_if_unset(environ, name, value)
+
+
+def _has_exporter(environ: Mapping[str, str], variable: str) -> bool:
+    """Whether the OTLP exporter of metrics or logs can be had: one that cannot be would have the whole set-up fail."""
+    environment = Environment(environ)
+    if environment.text(variable) is not None:
+        return True
+    signal = variable.split("_")[1]
+    named = environment.text(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL") or environment.text("OTEL_EXPORTER_OTLP_PROTOCOL")
+    name = "otlp_proto_http" if named == HTTP_PROTOBUF else "otlp_proto_grpc"
+    try:
+        (entry_point,) = entry_points(group=f"opentelemetry_{signal.lower()}_exporter", name=name)
+        entry_point.load()
+    except Exception as error:
+        warn(f"{signal.lower()} are not exported", error)
+        return False
+    return True
 
 
 class ShedConfigurator(sdk_configuration._OTelSDKConfigurator):
     """Sets the SDK up from the environment, or from OTEL_CONFIG_FILE, with this library's span processors.
 
     It acts where OTEL_PYTHON_CONFIGURATOR or OTEL_PYTHON_DISTRO names ``shed``, and where code calls ``configure()``
-    itself. Metrics and logs are set up as the stock configurator does it.
+    itself. What is unset it sets as the distro does, but for what code passes in. Metrics and logs are set up as the
+    stock configurator does it.
     """
 
     def _configure(self, **kwargs: Any) -> None:
         # The launcher tells its version, and calls whatever it finds first; code means this class when it says it.
         found_by_launcher = "auto_instrumentation_version" in kwargs
         if found_by_launcher and not is_named(os.environ, PYTHON_CONFIGURATOR, PYTHON_DISTRO):
-            other = next(_other_entry_points("opentelemetry_configurator"), None)
+            other = next(other_entry_points("opentelemetry_configurator"), None)
             if other is not None:
-                other().configure(**kwargs)
-        elif is_enabled(os.environ):
+                leave_out_lines_about_configurators(worker=other.name)
+                other.load()().configure(**kwargs)
+            return
+        leave_out_lines_about_configurators()
+        if is_enabled(os.environ):
             self._configure_shedding(kwargs)
         else:
             self._configure_stock(**kwargs)
@@ -135,6 +176,7 @@ class ShedConfigurator(sdk_configuration._OTelSDKConfigurator):
         try:
             repair_limits(os.environ)
             repair_set_up(os.environ)
+            set_if_unset(os.environ, FLUSH_ON_SIGTERM, DEFAULTS[FLUSH_ON_SIGTERM])  # a file has no place for it
             if not self._configured_from_file():
                 self._configure_from_environment(dict(kwargs))
         except Exception as error:
@@ -167,6 +209,7 @@ class ShedConfigurator(sdk_configuration._OTelSDKConfigurator):
 
     def _configure_from_environment(self, kwargs: dict[str, Any]) -> None:
         repair_components(os.environ)
+        set_defaults(os.environ, {name for argument, name in _ARGUMENTS.items() if kwargs.get(argument)})
         names = [name.strip() for name in os.environ.get(TRACES_EXPORTER, "").split(",")]
         ours = {} if "exporter_args_map" in kwargs else otlp_exporters(names)
         processors = [span_processor(exporter) for exporter in dict.fromkeys(ours.values())]

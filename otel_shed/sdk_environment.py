@@ -23,7 +23,22 @@ PYTHON_DISTRO = "OTEL_PYTHON_DISTRO"
 PYTHON_CONFIGURATOR = "OTEL_PYTHON_CONFIGURATOR"
 CONFIG_FILE = "OTEL_CONFIG_FILE"
 TRACES_EXPORTER = "OTEL_TRACES_EXPORTER"
+METRICS_EXPORTER = "OTEL_METRICS_EXPORTER"
+LOGS_EXPORTER = "OTEL_LOGS_EXPORTER"
 TRACES_SAMPLER = "OTEL_TRACES_SAMPLER"
+FLUSH_ON_SIGTERM = "OTEL_SHED_FLUSH_ON_SIGTERM"
+
+DEFAULTS = {
+    TRACES_EXPORTER: "otlp",
+    METRICS_EXPORTER: "otlp",
+    LOGS_EXPORTER: "otlp",
+    TRACES_SAMPLER: "parentbased_shed",
+    FLUSH_ON_SIGTERM: "true",
+}
+"""What the distro and the configurator set where it is unset; the exporters are the stock distro's defaults."""
+
+# What people write for it. pyproject.toml has entry points for these; the launcher wants a name to the letter.
+_NEAR_NAME = re.compile(r"(?:otel[-_. ]?)?shed", re.IGNORECASE)
 
 _INT_MAX = 2**31 - 1
 _THE_DEFAULT = "the default"
@@ -47,8 +62,8 @@ _OTHER_SCHEME = re.compile(r"(?!https?:)[a-z][a-z0-9+.\-]*:(?:[^0-9]|$)", re.IGN
 # By variable, the group of the entry points that it names; the exporters take several names, or "none".
 _COMPONENTS = {
     TRACES_EXPORTER: "opentelemetry_traces_exporter",
-    "OTEL_METRICS_EXPORTER": "opentelemetry_metrics_exporter",
-    "OTEL_LOGS_EXPORTER": "opentelemetry_logs_exporter",
+    METRICS_EXPORTER: "opentelemetry_metrics_exporter",
+    LOGS_EXPORTER: "opentelemetry_logs_exporter",
     TRACES_SAMPLER: "opentelemetry_traces_sampler",
     "OTEL_PYTHON_ID_GENERATOR": "opentelemetry_id_generator",
 }
@@ -61,8 +76,18 @@ def is_enabled(environ: Mapping[str, str]) -> bool:
 
 
 def is_named(environ: Mapping[str, str], *variables: str) -> bool:
-    """Whether one of ``variables`` (PYTHON_DISTRO, PYTHON_CONFIGURATOR) asks for this library by its name."""
-    return any(environ.get(variable) == NAME for variable in variables)
+    """Whether one of ``variables`` (PYTHON_DISTRO, PYTHON_CONFIGURATOR) asks for this library.
+
+    By its name, or by one that can mean nothing else: ``otel-shed``, ``otel_shed``, ``SHED``.
+    """
+    return any(_NEAR_NAME.fullmatch(environ.get(variable, "").strip()) for variable in variables)
+
+
+def spell_name(environ: MutableMapping[str, str]) -> None:
+    """Have the variables that ask for this library do so by the name that the launcher knows."""
+    for variable in (PYTHON_DISTRO, PYTHON_CONFIGURATOR):
+        if is_named(environ, variable):
+            environ[variable] = NAME
 
 
 def set_if_unset(environ: MutableMapping[str, str], name: str, value: str) -> None:

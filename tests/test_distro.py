@@ -14,13 +14,14 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from opentelemetry.distro import OpenTelemetryDistro
+from opentelemetry.distro import OpenTelemetryConfigurator, OpenTelemetryDistro
+from opentelemetry.instrumentation.auto_instrumentation import _load
 from opentelemetry.instrumentation.distro import DefaultDistro
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON
 
-from otel_shed import LoadShedder, Phase, SheddingSpanExporter, SheddingSpanProcessor, distro, substitution
+from otel_shed import LoadShedder, Phase, SheddingSpanExporter, SheddingSpanProcessor, distro, launcher, substitution
 from otel_shed.distro import ShedConfigurator, ShedDistro, parentbased_shed_sampler, shed_sampler
 from otel_shed.environment import forget_warnings
 from otel_shed.testing.receiver import Receiver
@@ -123,6 +124,39 @@ def test_the_distro_alone_turns_load_shedding_on() -> None:
     assert told.environ["OTEL_TRACES_EXPORTER"] == "otlp"
     assert told.environ["OTEL_TRACES_SAMPLER"] == "parentbased_shed"
     assert told.environ["OTEL_SHED_FLUSH_ON_SIGTERM"] == "true"
+    assert told.log == ""
+
+
+@pytest.mark.parametrize("named", [{"OTEL_PYTHON_DISTRO": "shed"}, {"OTEL_PYTHON_CONFIGURATOR": "shed"}], ids=str)
+def test_metrics_and_logs_go_out_as_with_the_stock_distro(named: dict[str, str]) -> None:
+    """Traces, metrics and logs all arrive with nothing set but the name, the endpoint and the protocol."""
+    program = f"""
+import logging
+from opentelemetry import metrics
+from opentelemetry._logs import get_logger_provider
+from opentelemetry.sdk._logs import LoggingHandler
+metrics.get_meter("program").create_counter("orders").add(1)
+logging.getLogger("program").addHandler(LoggingHandler(logger_provider=get_logger_provider()))
+logging.getLogger("program").error("an order failed")
+{PROGRAM}"""
+    with Receiver(grpc_port=None, keep=100) as receiver:
+        variables = named | {
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.http_endpoint,
+            "PYTHONWARNINGS": "ignore",
+        }
+        told = run([str(BIN / "opentelemetry-instrument"), sys.executable, "-c", program], variables)
+        paths = {request.path for request in receiver.requests}
+    assert paths == {"/v1/traces", "/v1/metrics", "/v1/logs"}
+    assert told.environ["OTEL_METRICS_EXPORTER"] == told.environ["OTEL_LOGS_EXPORTER"] == "otlp"
+
+
+@pytest.mark.parametrize("name", ["otel-shed", "otel_shed", "otelshed", "Shed", "SHED"])
+def test_near_misses_of_the_name(name: str) -> None:
+    """OTEL_PYTHON_DISTRO may also be what people take the name to be; the launcher does not say when it finds none."""
+    told = launch({"OTEL_PYTHON_DISTRO": name, "OTEL_TRACES_EXPORTER": "console"})
+    assert told.processors == [[*OURS, CONSOLE]]
+    assert told.environ["OTEL_PYTHON_DISTRO"] == told.environ["OTEL_PYTHON_CONFIGURATOR"] == "shed"
 
 
 def test_the_configurator_beside_another_distro() -> None:
@@ -138,7 +172,8 @@ def test_the_configurator_beside_another_distro() -> None:
         }
     )
     assert told.processors == [[*OURS, OUR_OTLP], [*OURS, CONSOLE]]
-    assert told.sampler.startswith("ParentBased{root:AlwaysOnSampler")
+    assert told.sampler.startswith("ParentBased{root:AdaptiveSampler{root:AlwaysOnSampler}")
+    assert told.environ["OTEL_SHED_FLUSH_ON_SIGTERM"] == "true"
 
 
 def test_found_but_not_named() -> None:
@@ -338,9 +373,89 @@ def test_the_configurator_found_alone_and_not_named(
     configured: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the launcher finds no configurator but ours, nothing is set up, as without the package."""
-    monkeypatch.setattr(distro, "entry_points", lambda group: [])
+    monkeypatch.setattr(launcher, "entry_points", lambda group: [])
     ShedConfigurator().configure(auto_instrumentation_version="1")
     assert configured == []
+
+
+def passing_over(
+    found: list[str], environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> list[str]:
+    """What the real launcher logs about configurators that it finds in this order."""
+    homes = {"shed": ShedConfigurator, "configurator": OpenTelemetryConfigurator, "vendor": OpenTelemetryConfigurator}
+    points = [mock.Mock(value=f"{homes[name].__module__}:{homes[name].__name__}") for name in found]
+    for name, point in zip(found, points, strict=True):
+        point.name, point.load.return_value = name, homes[name]
+    with monkeypatch.context() as patch:
+        patch.setattr(OpenTelemetryConfigurator, "_configure", lambda self, **kwargs: None)
+        for module in (_load, launcher):
+            patch.setattr(module, "entry_points", lambda group: points)
+        for name, value in environ.items():
+            patch.setenv(name, value)
+        if environ.get("OTEL_PYTHON_DISTRO") == "shed":
+            ShedDistro().configure()
+        _load._load_configurators()
+    told = [record.getMessage() for record in caplog.records]
+    caplog.clear()
+    return told
+
+
+def test_the_launcher_logs_nothing_where_all_is_well(
+    configured: list[dict[str, Any]],
+    environ: MutableMapping[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Named, ours passes over the others without a line, in whatever order the launcher finds them."""
+    distro = {"OTEL_PYTHON_DISTRO": "shed"}
+    for found in (["shed", "configurator", "vendor"], ["configurator", "vendor", "shed"]):
+        assert passing_over(found, distro, monkeypatch, caplog) == []
+    configurator = {"OTEL_PYTHON_CONFIGURATOR": "shed"}
+    assert passing_over(["shed", "configurator"], configurator, monkeypatch, caplog) == []
+    assert len(configured) == 3
+
+
+def test_the_launcher_logs_of_others_what_it_would_without_us(
+    configured: list[dict[str, Any]],
+    environ: MutableMapping[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Not named, the lines are about the configurator that does the work; named beside another one, they all stay."""
+    assert passing_over(["shed", "configurator"], {}, monkeypatch, caplog) == []
+    (line,) = passing_over(["shed", "configurator", "vendor"], {}, monkeypatch, caplog)
+    assert line == "Configuration of vendor not loaded, configurator already loaded"
+    both = {"OTEL_PYTHON_DISTRO": "shed", "OTEL_PYTHON_CONFIGURATOR": "configurator"}
+    (line,) = passing_over(["shed", "configurator"], both, monkeypatch, caplog)
+    assert "Configuration of shed not loaded because configurator is set by" in line
+    assert configured == []
+
+
+def test_what_code_passes_to_the_configurator_counts_as_set(
+    configured: list[dict[str, Any]], environ: MutableMapping[str, str]
+) -> None:
+    """No second exporter is put beside one that the arguments name; what else is unset gets the distro's defaults."""
+    environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:1"
+    ShedConfigurator().configure(trace_exporter_names=["console"], log_record_processors=[mock.Mock()])
+    assert "OTEL_TRACES_EXPORTER" not in environ
+    assert "OTEL_LOGS_EXPORTER" not in environ
+    assert environ["OTEL_METRICS_EXPORTER"] == "otlp"
+    assert environ["OTEL_TRACES_SAMPLER"] == "parentbased_shed"
+    assert environ["OTEL_SHED_FLUSH_ON_SIGTERM"] == "true"
+    assert configured[0]["span_processors"] == []
+
+
+def test_an_exporter_of_metrics_that_cannot_be_loaded(
+    environ: MutableMapping[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is left out with one line, because it would have the SDK set nothing up at all; traces go on."""
+    environ |= {"OTEL_PYTHON_DISTRO": "shed", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "http/protobuf"}
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.grpc.metric_exporter", None)
+    ShedDistro().configure()
+    assert "OTEL_METRICS_EXPORTER" not in environ
+    assert environ["OTEL_LOGS_EXPORTER"] == environ["OTEL_TRACES_EXPORTER"] == "otlp"
+    (line,) = lines(caplog)
+    assert line.startswith("metrics are not exported: ")
 
 
 def test_the_configurator_leaves_the_work_to_another(
@@ -349,7 +464,7 @@ def test_the_configurator_leaves_the_work_to_another(
     """Not named, it has the configurator do the work that the launcher would have found next."""
     other = mock.Mock()
     found = [mock.Mock(value="otel_shed.distro:ShedConfigurator"), mock.Mock(value="vendor:Configurator", load=other)]
-    monkeypatch.setattr(distro, "entry_points", lambda group: found)
+    monkeypatch.setattr(launcher, "entry_points", lambda group: found)
     ShedConfigurator().configure(auto_instrumentation_version="1")
     other.return_value.return_value.configure.assert_called_once_with(auto_instrumentation_version="1")
     assert configured == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points, requires
 from pathlib import Path
 
 from otel_shed.config import SETTINGS
@@ -9,6 +10,15 @@ from otel_shed.outcome import DropReason
 from otel_shed.setting import Setting
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def test_the_first_command_has_what_it_needs() -> None:
+    """Whatever installs the launcher is said before it is called, and is an extra of the package."""
+    install = README.index('pip install "otel-shed[launcher]"')
+    assert install < README.index("OTEL_PYTHON_DISTRO=shed opentelemetry-instrument")
+    (needed,) = [text for text in requires("otel-shed") or [] if "launcher" in text]
+    assert needed.startswith("opentelemetry-distro")
+    assert entry_points(group="console_scripts", name="opentelemetry-instrument")
 
 
 def row(setting: Setting) -> str:

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from otel_shed import sdk_environment
 from otel_shed.environment import forget_warnings
 from otel_shed.log_limit import PREFIX
-from otel_shed.sdk_environment import is_named, repair_components, repair_limits, repair_set_up, replaced, set_if_unset
+from otel_shed.sdk_environment import (
+    is_named,
+    repair_components,
+    repair_limits,
+    repair_set_up,
+    replaced,
+    set_if_unset,
+    spell_name,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -160,10 +168,14 @@ def test_replaced() -> None:
     assert environ == {"A": "before"}
 
 
-def test_a_name_is_exact() -> None:
-    """The launcher compares names as they are, and so it is here."""
+def test_a_name_that_can_mean_nothing_else() -> None:
+    """Case and the package's full name do not matter to us; the launcher, which wants the name, is given it."""
     assert is_named({"D": "other", "C": "shed"}, "D", "C")
-    assert not is_named({"D": "Shed", "C": ""}, "D", "C")
+    assert not is_named({"D": "sched", "C": ""}, "D", "C")
+    environ = {"OTEL_PYTHON_DISTRO": " OTEL_SHED ", "OTEL_PYTHON_CONFIGURATOR": "other"}
+    assert is_named(environ, "OTEL_PYTHON_DISTRO")
+    spell_name(environ)
+    assert environ == {"OTEL_PYTHON_DISTRO": "shed", "OTEL_PYTHON_CONFIGURATOR": "other"}
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50)

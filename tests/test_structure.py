@@ -24,6 +24,7 @@ LAYERS = [
     ["otlp"],
     ["config"],
     ["setting"],
+    ["launcher"],
     ["environment", "environment_variables", "sdk_environment", "fork", "instruments", "steady_clock"],
     ["log_limit", "native", "compiled", "record", "outcome"],
 ]

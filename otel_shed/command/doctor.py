@@ -14,7 +14,15 @@ from itertools import chain
 from typing import TYPE_CHECKING, TextIO
 
 from otel_shed.command.reach import in_short, within
-from otel_shed.command.setup import Row, compiled_findings, exporter_rows, launcher_findings, shed_rows, versions
+from otel_shed.command.setup import (
+    Row,
+    compiled_findings,
+    exporter_rows,
+    launcher_findings,
+    name_findings,
+    shed_rows,
+    versions,
+)
 from otel_shed.command.surroundings import as_before, logs_to
 from otel_shed.command.survey import Finding, Mark, Survey
 from otel_shed.config import ShedConfig
@@ -34,12 +42,13 @@ def run_doctor(*, endpoint: str | None, protocol: str | None, timeout: float, ou
     # gRPC's own lines on standard error say nothing that the report does not.
     quiet = {} if "GRPC_VERBOSITY" in os.environ else {"GRPC_VERBOSITY": "NONE"}
     warnings = _Warnings()
+    misnamed = list(name_findings(os.environ))
     with as_before(os.environ), logs_to(warnings):
         repair_limits(os.environ)
         repair_set_up(os.environ)
         repair_components(os.environ)
         os.environ.update(quiet)
-        return _Doctor(out, warnings, timeout).examine(endpoint, protocol)
+        return _Doctor(out, warnings, timeout).examine(endpoint, protocol, misnamed)
 
 
 class _Doctor:
@@ -48,9 +57,9 @@ class _Doctor:
         self._warnings = warnings
         self._patience = patience
 
-    def examine(self, endpoint: str | None, protocol: str | None) -> int:
+    def examine(self, endpoint: str | None, protocol: str | None, misnamed: Iterable[Finding]) -> int:
         self._out.write(f"{versions()}\n")
-        self._section("Set-up", chain(launcher_findings(os.environ), compiled_findings()))
+        self._section("Set-up", chain(misnamed, launcher_findings(os.environ), compiled_findings()))
         config = ShedConfig.from_env()
         rows = list(shed_rows(config, os.environ))
         self._table("Settings", rows or [Row("all at their defaults", "")])

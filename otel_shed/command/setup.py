@@ -21,23 +21,21 @@ from otel_shed.environment import Environment, shown
 from otel_shed.otlp.settings import CODE, DEFAULT_TIMEOUT, GRPC, ExporterSettings
 from otel_shed.sdk_environment import (
     CONFIG_FILE,
+    DEFAULTS,
     NAME,
     PYTHON_CONFIGURATOR,
     PYTHON_DISTRO,
     TRACES_EXPORTER,
     TRACES_SAMPLER,
     is_enabled,
+    is_named,
 )
 
 RESOURCE_ATTRIBUTES = "OTEL_RESOURCE_ATTRIBUTES"
 TRACES_SAMPLER_ARG = "OTEL_TRACES_SAMPLER_ARG"
 _PACKAGES = {"SDK": "opentelemetry-sdk", "gRPC": "grpcio"}
 _OTLP_EXPORTERS = {"otlp", "otlp_shed", "otlp_proto_grpc", "otlp_proto_http"}
-_DISTRO_DEFAULTS = {
-    TRACES_EXPORTER: "otlp",
-    TRACES_SAMPLER: "parentbased_shed",
-    "OTEL_SHED_FLUSH_ON_SIGTERM": "true",
-}
+_NAMED_BY = {PYTHON_DISTRO: "opentelemetry_distro", PYTHON_CONFIGURATOR: "opentelemetry_configurator"}
 _SAMPLERS_OF_OURS = {"shed", "parentbased_shed"}
 _SAMPLES_NOTHING = {"always_off", "parentbased_always_off"}
 
@@ -65,10 +63,24 @@ def _version(package: str) -> str:
         return "(not installed)"
 
 
+def name_findings(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Names that the launcher does not find; it wants them to the letter, and says nothing of a distro's."""
+    for variable, group in _NAMED_BY.items():
+        installed = importlib.metadata.entry_points(group=group).names
+        name = environ.get(variable)
+        if name is not None and name not in installed:
+            meant = f"; {variable}={NAME} is meant?" if is_named(environ, variable) else ""
+            yield Finding(
+                Mark.WARN,
+                f"{variable}={shown(name)}: none of that name is installed ({', '.join(sorted(installed))}), "
+                f"and opentelemetry-instrument then exports nothing{meant}",
+            )
+
+
 def launcher_findings(environ: MutableMapping[str, str]) -> Iterator[Finding]:
     """Whether opentelemetry-instrument would have this library at work, and what would keep spans from it."""
     environment = Environment(environ)
-    named = [name for name in (PYTHON_DISTRO, PYTHON_CONFIGURATOR) if environ.get(name) == NAME]
+    named = [name for name in _NAMED_BY if is_named(environ, name) and not any(name_findings({name: environ[name]}))]
     if not named:
         yield Finding(
             Mark.NOTE,
@@ -76,11 +88,14 @@ def launcher_findings(environ: MutableMapping[str, str]) -> Iterator[Finding]:
             "Code that makes a LoadShedder or a SheddingSpanProcessor needs no variable",
         )
     elif not is_enabled(environ):
-        yield Finding(Mark.WARN, f"{named[0]}={NAME}, but OTEL_SHED_ENABLED=false: the stock SDK runs in its place")
+        yield Finding(
+            Mark.WARN, f"{named[0]}={environ[named[0]]}, but OTEL_SHED_ENABLED=false: the stock SDK runs in its place"
+        )
     else:
-        yield Finding(Mark.OK, f"opentelemetry-instrument uses otel-shed ({named[0]}={NAME}){_filled_in(environment)}")
+        how = f"{named[0]}={environ[named[0]]}"
+        yield Finding(Mark.OK, f"opentelemetry-instrument uses otel-shed ({how}){_filled_in(environment)}")
     if named and not _is_installed("opentelemetry.instrumentation"):
-        yield Finding(Mark.WARN, "opentelemetry-instrument is not installed: it is in opentelemetry-instrumentation")
+        yield Finding(Mark.WARN, "opentelemetry-instrument is not installed: pip install otel-shed[launcher]")
     if NAME not in importlib.metadata.entry_points(group="opentelemetry_distro").names:
         yield Finding(Mark.WARN, "otel-shed runs here without being installed: opentelemetry-instrument cannot find it")
     if environment.boolean("OTEL_SDK_DISABLED", False):
@@ -88,13 +103,11 @@ def launcher_findings(environ: MutableMapping[str, str]) -> Iterator[Finding]:
     if (file := environment.text(CONFIG_FILE)) is not None:
         yield Finding(Mark.NOTE, f"{CONFIG_FILE}={file}: the SDK takes its set-up from that file, not from variables")
     exporters = environment.text(TRACES_EXPORTER)
-    if named == [PYTHON_CONFIGURATOR] and exporters is None:
-        yield Finding(Mark.NOTE, f"{TRACES_EXPORTER} is unset: unless the distro sets it, no span is exported")
     if exporters is not None and not _OTLP_EXPORTERS & {name.strip() for name in exporters.split(",")}:
         yield Finding(Mark.WARN, f"{TRACES_EXPORTER}={exporters}: no span goes to the collector")
     if (sampler := environment.text(TRACES_SAMPLER)) in _SAMPLES_NOTHING:
         yield Finding(Mark.WARN, f"{TRACES_SAMPLER}={sampler}: no trace is recorded but for what a caller asks for")
-    is_ours = sampler in _SAMPLERS_OF_OURS or (sampler is None and environment.text(PYTHON_DISTRO) == NAME)
+    is_ours = sampler in _SAMPLERS_OF_OURS or (sampler is None and bool(named))
     if is_ours and is_enabled(environ):
         yield from _ceiling(environment.text(TRACES_SAMPLER_ARG))
     if environment.text("OTEL_SERVICE_NAME") is None and "service.name=" not in environ.get(RESOURCE_ATTRIBUTES, ""):
@@ -126,11 +139,9 @@ def _ceiling(argument: str | None) -> Iterator[Finding]:
 
 
 def _filled_in(environment: Environment) -> str:
-    """What the distro sets where it finds nothing, in words; only the distro does that."""
-    if environment.text(PYTHON_DISTRO) != NAME:
-        return ""
-    unset = [f"{name}={value}" for name, value in _DISTRO_DEFAULTS.items() if environment.text(name) is None]
-    return f", and its distro sets what is unset here: {', '.join(unset)}" if unset else ""
+    """What the distro or the configurator sets where it finds nothing, in words."""
+    unset = [f"{name}={value}" for name, value in DEFAULTS.items() if environment.text(name) is None]
+    return f", and sets what is unset here: {', '.join(unset)}" if unset else ""
 
 
 def _is_installed(module: str) -> bool:

@@ -89,6 +89,16 @@ def test_uvicorn_delivers_every_answered_request(
     assert naming_collector.names["GET /orders/{number}"] == _REQUESTS
 
 
+def test_the_configurator_alone_delivers_them_too(naming_collector: Rotel) -> None:
+    """Beside the stock distro, OTEL_PYTHON_CONFIGURATOR=shed is enough for SIGTERM to flush what uvicorn answered."""
+    named = {"OTEL_PYTHON_DISTRO": "distro", "OTEL_PYTHON_CONFIGURATOR": "shed"}
+    with _serving(*_UVICORN, endpoint=naming_collector.grpc, **named) as (program, port):
+        _order(port, *range(30))
+        _end(program, signal.SIGTERM, within=30)
+    naming_collector.wait_for_spans(4 * 30)
+    assert [naming_collector.names[f"order-{number}"] for number in range(30)] == [1] * 30
+
+
 @pytest.mark.parametrize(
     ("protocol", "trouble", "signum"),
     [
