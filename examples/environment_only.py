@@ -1,6 +1,6 @@
 """A FastAPI program that knows nothing of load shedding: the launcher and the environment set everything up.
 
-    pip install opentelemetry-distro opentelemetry-instrumentation-fastapi fastapi uvicorn
+    pip install "otel-shed[launcher]" opentelemetry-instrumentation-fastapi fastapi uvicorn
     export OTEL_PYTHON_DISTRO=shed OTEL_SERVICE_NAME=shop OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317
     opentelemetry-instrument uvicorn --app-dir examples environment_only:app
 
