@@ -24,6 +24,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON
 from otel_shed import LoadShedder, Phase, SheddingSpanExporter, SheddingSpanProcessor, distro, launcher, substitution
 from otel_shed.distro import ShedConfigurator, ShedDistro, parentbased_shed_sampler, shed_sampler
 from otel_shed.environment import forget_warnings
+from otel_shed.log_limit import PREFIX
 from otel_shed.testing.receiver import Receiver
 from tests.conftest import ended_span
 
@@ -455,7 +456,7 @@ def test_an_exporter_of_metrics_that_cannot_be_loaded(
     assert "OTEL_METRICS_EXPORTER" not in environ
     assert environ["OTEL_LOGS_EXPORTER"] == environ["OTEL_TRACES_EXPORTER"] == "otlp"
     (line,) = lines(caplog)
-    assert line.startswith("metrics are not exported: ")
+    assert line.startswith(f"{PREFIX}metrics are not exported: ")
 
 
 def test_the_configurator_leaves_the_work_to_another(
