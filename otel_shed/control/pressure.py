@@ -37,11 +37,16 @@ class PressureSignal(Protocol):
     def read(self, now: float) -> PressureReading: ...
 
 
+# Of the way from ``leave`` to 1, what stays free above ``enter`` for pressures that are worse.
+_ROOM_ABOVE = 1e-6
+
+
 @dataclass(frozen=True, slots=True)
 class Levels:
     """The two thresholds at which shedding begins and ends, for signals that have a switch of their own.
 
-    enter, leave: pressures, 0 < leave < enter <= 1; ValueError otherwise.
+    enter, leave: pressures, 0 < leave < enter <= 1; ValueError otherwise. An ``enter`` of 1 is stored as a hair less:
+    with no room above it, a pressure that begins shedding would also be one that sheds everything optional.
     """
 
     enter: float = 0.75
@@ -50,6 +55,7 @@ class Levels:
     def __post_init__(self) -> None:
         if not 0.0 < self.leave < self.enter <= 1.0:  # NaN is refused, and 0, which nothing is ever below
             raise ValueError(f"0 < leave < enter <= 1 must hold, not leave={self.leave!r}, enter={self.enter!r}")
+        object.__setattr__(self, "enter", min(self.enter, 1.0 - _ROOM_ABOVE * (1.0 - self.leave)))
 
     def above(self, share: float) -> float:
         """The pressure that lies so far, 0..1, from ``enter`` to 1."""
