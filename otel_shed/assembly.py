@@ -167,10 +167,24 @@ class Assembly:
 
     def settle(self) -> None:
         """Have all that has ended by now looked at."""
-        with self._lock:
-            pipelines = [ref() for ref, _ in self._pipelines]
-        for pipeline in filter(None, pipelines):
+        for pipeline in self._alive():
             pipeline.intake.settle_inbox()
+
+    @property
+    def is_shut_down(self) -> bool:
+        """Whether a shutdown has begun of every pipeline, if there was any."""
+        pipelines = self._alive()
+        return bool(self._pipelines) and all(pipeline.is_shut_down for pipeline in pipelines)
+
+    @property
+    def shutdown_completed(self) -> bool:
+        """Whether these have come to their ends."""
+        pipelines = self._alive()
+        return bool(self._pipelines) and all(pipeline.shutdown_completed for pipeline in pipelines)
+
+    def _alive(self) -> list[Pipeline]:
+        with self._lock:
+            return [alive for ref, _ in self._pipelines if (alive := ref()) is not None]
 
     def stats(self, of: Pipeline | None = None) -> Stats:
         """The sum over everything made from this; of one pipeline, its own account."""

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_shed.assembly import Assembly, stock_exporter
 from otel_shed.config import ShedConfig
+from otel_shed.face import Face
 from otel_shed.log_limit import LogLimit
 from otel_shed.otlp.exporter import OTLPSpanExporter
 from otel_shed.outcome import DropReason
@@ -30,7 +31,7 @@ _DEFAULT_TIMEOUT_MILLIS = 30_000
 _log = LogLimit(logging.getLogger("otel_shed"), clock=time.monotonic)
 
 
-class SheddingSpanExporter(SpanExporter):
+class SheddingSpanExporter(Face, SpanExporter):
     """A bounded queue and a worker in front of ``span_exporter``; OTLP as the environment says if None.
 
     max_batches: queue so many batches as they come, the oldest dropped whole when it is full; if None, the spans are
@@ -56,6 +57,7 @@ class SheddingSpanExporter(SpanExporter):
         self._pipeline = assembly.open_pipeline(
             self.span_exporter, linger=0.0, max_batches=max_batches, meter_provider=meter_provider
         )
+        self._stands_before(self._pipeline)
         self._assembly = assembly
         self._judge = assembly.control.gate.judging(decides_traces=max_batches is None)
         self._book = self._pipeline.intake.book
@@ -64,8 +66,9 @@ class SheddingSpanExporter(SpanExporter):
 
     def _become_stock(self, exporter: SpanExporter) -> None:
         self.span_exporter = exporter
-        for name in ("export", "force_flush", "shutdown"):
+        for name in ("export", "force_flush"):
             setattr(self, name, getattr(exporter, name))
+        self.shutdown = self._stands_for(exporter.shutdown)  # type: ignore[method-assign]
         self.stats = Stats  # type: ignore[method-assign]
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:

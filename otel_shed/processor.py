@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from otel_shed.assembly import Assembly
 from otel_shed.config import ShedConfig
+from otel_shed.face import Face
 from otel_shed.hot_path import OnEnd, compiled_on_end
 from otel_shed.log_limit import LogLimit
 from otel_shed.outcome import DropReason
@@ -33,7 +34,7 @@ _LONGEST_SECONDS = 86_400.0
 _log = LogLimit(logging.getLogger("otel_shed"), clock=time.monotonic)
 
 
-class SheddingSpanProcessor(SpanProcessor):
+class SheddingSpanProcessor(Face, SpanProcessor):
     """The drop-in for BatchSpanProcessor, with its constructor.
 
     What is not given comes from ``shedder``, else from the environment. Raises ValueError where the stock processor
@@ -72,6 +73,7 @@ class SheddingSpanProcessor(SpanProcessor):
             self._become_stock(given, meter_provider)
             return
         self._pipeline = assembly.open_pipeline(span_exporter, config=self.config, meter_provider=meter_provider)
+        self._stands_before(self._pipeline)
         self._assembly = assembly
         self._judge = assembly.control.gate.judging(decides_traces=True)
         self._book = self._pipeline.intake.book
@@ -90,8 +92,9 @@ class SheddingSpanProcessor(SpanProcessor):
 
     def _become_stock(self, given: dict[str, Any], meter_provider: MeterProvider | None) -> None:
         stock = BatchSpanProcessor(self.span_exporter, **given, meter_provider=meter_provider)
-        for name in ("on_start", "on_end", "_on_ending", "force_flush", "shutdown"):
+        for name in ("on_start", "on_end", "_on_ending", "force_flush"):
             setattr(self, name, getattr(stock, name))
+        self.shutdown = self._stands_for(stock.shutdown)  # type: ignore[method-assign]
         self.stats = Stats  # type: ignore[method-assign]
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
@@ -123,7 +126,8 @@ class SheddingSpanProcessor(SpanProcessor):
         """Deliver what is held and close the exporter, within ``timeout_millis``.
 
         Gives up earlier after ``shutdown_grace_millis`` without progress. What was left behind is counted ``shutdown``
-        and told in one log line, and ``stats().shutdown_was_lossy`` is True.
+        and told in one log line, and ``stats().shutdown_was_lossy`` is True unless it arrives after all. Who calls it
+        while another call is at it waits for that one: whether it came to its end says ``shutdown_completed``.
         """
         self._pipeline.shutdown(_seconds(timeout_millis))
 

@@ -109,6 +109,16 @@ class LoadShedder:
         """The sum over the faces made from this."""
         return self.assembly.stats()
 
+    @property
+    def is_shutdown(self) -> bool:
+        """Whether the shutdown of every face made from this has begun, and there was one."""
+        return self.assembly.is_shut_down
+
+    @property
+    def shutdown_completed(self) -> bool:
+        """Whether the shutdowns of all of them have come to their ends."""
+        return self.assembly.shutdown_completed
+
     def brownout(self) -> BrownoutSnapshot:
         """The phase that it is in, and why; in observe mode the one that it would be in."""
         return self.assembly.control.snapshot()

@@ -16,6 +16,7 @@ LAYERS = [
     ["substitution"],
     ["shedder"],
     ["processor", "exporter"],
+    ["face"],
     ["assembly"],
     ["watch"],
     ["stats", "metrics", "sampler", "report", "hot_path"],

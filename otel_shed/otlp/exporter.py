@@ -50,6 +50,8 @@ DEFAULT_REQUEST_BYTES = 4_000_000
 LEAST_REQUEST_BYTES = 1024
 # What export() may take if the time-out is set to none: it MUST NOT block indefinitely (SDK specification, "Export").
 _LONGEST_EXPORT = 30.0
+# What a lane may take to end, once its request is interrupted.
+_LAST_STEPS_SECONDS = 1.0
 
 
 class OTLPSpanExporter(SpanExporter):
@@ -249,7 +251,7 @@ class OTLPSpanExporter(SpanExporter):
         else:
             self._client.abort()
         self._client.close()
-        self._lanes.end()
+        self._lanes.end(_LAST_STEPS_SECONDS)
 
     def after_fork_in_child(self) -> None:
         """Leave lock and connection to the parent; called by itself in every forked child."""

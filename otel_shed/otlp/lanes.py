@@ -8,11 +8,12 @@ end.
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from otel_shed.native import Lock, allocate_lock, start_thread
+from otel_shed.native import Lock, WorkerThread, allocate_lock, start_thread
 
 T = TypeVar("T")
 
@@ -55,15 +56,19 @@ class Lanes(Generic[T]):
         while len(self._helpers) < count:
             helper: _Helper[T] = _Helper(len(self._helpers) + 1)
             try:
-                start_thread(name=f"otel-shed-exporter-{helper.lane}", target=helper.run)
+                helper.thread = start_thread(name=f"otel-shed-exporter-{helper.lane}", target=helper.run)
             except RuntimeError:  # there are no threads left, or the interpreter is shutting down: fewer at once then
                 break
             self._helpers.append(helper)
         return self._helpers[:count]
 
-    def end(self) -> None:
-        """Have the threads end, each with what it is at."""
+    def end(self, patience: float = 0.0) -> None:
+        """Have the threads end, each with what it is at, and wait for so many seconds until they have."""
+        threads = [helper.thread for helper in self._helpers]
         _end(self._helpers)
+        deadline = time.monotonic() + patience
+        for thread in filter(None, threads):
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def after_fork_in_child(self) -> None:
         """The threads are not here; they are started again when they are needed."""
@@ -117,6 +122,7 @@ class _Helper(Generic[T]):
 
     def __init__(self, lane: int) -> None:
         self.lane = lane
+        self.thread: WorkerThread | None = None
         self.shared: _Shared[T] | None = None  # what there is to do; written by the thread that runs
         self._ended = False
         self._alarm: Lock = allocate_lock()

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_shed.log_limit import LogLimit
 from otel_shed.native import WorkerThread, allocate_rlock, start_thread, thread_id
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline import lifecycle
-from otel_shed.pipeline.batches import Batches
+from otel_shed.pipeline.admission import Admission
 from otel_shed.pipeline.ending import Ending
 from otel_shed.pipeline.intake import Intake
 from otel_shed.pipeline.ledger import Account, Ledger
@@ -26,12 +25,15 @@ from otel_shed.pipeline.sender import Sender
 from otel_shed.pipeline.store import Shed, Store
 from otel_shed.pipeline.sweeper import Sweeper
 from otel_shed.pipeline.worker import Worker
-from otel_shed.record import Priority, SpanRecord
+from otel_shed.record import SpanRecord
 
 _logger = logging.getLogger("otel_shed")
 
 # Who waits for a flush looks so often whether there is still a thread that sees to it, or one can be started by now.
 _LOOK_SECONDS = 0.1
+
+# What the shutdown of a pipeline may take that nobody waits for.
+_FORGOTTEN_SECONDS = 30.0
 
 
 class Pipeline:
@@ -60,7 +62,7 @@ class Pipeline:
         """
         self.ledger = Ledger()
         self._sweeper = Sweeper(self._sweep)
-        self._measured = measured
+        self._look, self._measured = look, measured
         self.intake = Intake(
             ledger=self.ledger,
             store=store,
@@ -70,13 +72,14 @@ class Pipeline:
             wake=self._wake,
             stand_in=self._sweeper,
         )
-        self._takes_batches = isinstance(self.intake.store, Batches)
         self.sender = sender
-        self.resource: Resource | None = None  # of the first span
-        self._max_held_bytes = max_held_bytes
         self._grace = shutdown_grace
         self._clock = clock
         self._log = LogLimit(_logger, clock=clock)
+        self._admission = admission = Admission(
+            sender=sender, intake=self.intake, max_held_bytes=max_held_bytes, log=self._log
+        )
+        self.admit, self.admit_batch = admission.admit, admission.admit_batch
         self._worker = Worker(
             intake=self.intake,
             ledger=self.ledger,
@@ -87,7 +90,7 @@ class Pipeline:
             linger=linger,
             interval=interval,
             clock=clock,
-            look=look,
+            look=self._look_in,
         )
         self._ending = Ending(
             intake=self.intake,
@@ -95,6 +98,7 @@ class Pipeline:
             worker=self._worker,
             sender=sender,
             ensure_worker=self._ensure_worker,
+            end_threads=self._end_threads,
             grace=shutdown_grace,
             clock=clock,
             log=self._log,
@@ -107,42 +111,14 @@ class Pipeline:
         self._starting = allocate_rlock()
         self._is_starting = False
         self._put_off: list[Callable[[], None]] = []
+        self._is_forgotten = False
 
     # -- spans ---------------------------------------------------------------------------------------------------
 
-    def admit(
-        self, span: ReadableSpan, priority: Priority = Priority.NORMAL, attribute_length: int | None = None
-    ) -> None:
-        """Take a span that has ended and is to be exported, its attributes' values cut to so many characters."""
-        if (record := self._encode(span, priority, attribute_length)) is not None:
-            self.intake.offer(record)
-
-    def admit_batch(self, spans: Iterable[tuple[ReadableSpan, Priority, int | None]]) -> None:
-        """Take a batch of such spans; it stays together where the intake queues batches."""
-        records = [
-            record for span, priority, length in spans if (record := self._encode(span, priority, length)) is not None
-        ]
-        if not self._takes_batches:
-            for record in records:
-                self.intake.offer(record)
-        elif records:
-            self.intake.offer_batch(records)
-
-    def _encode(self, span: ReadableSpan, priority: Priority, attribute_length: int | None) -> SpanRecord | None:
-        try:
-            record = self.sender.record(span, attribute_length)
-            if self.resource is None:
-                self.resource = span.resource
-            record.priority = priority
-        except Exception as error:  # EncodeError, or a fault of ours: neither is the application's to see
-            self.intake.book(DropReason.ENCODE_FAILED)
-            self._log.warning("encode", "a span could not be encoded and was dropped: %r", error)
-            return None
-        if record.length > self._max_held_bytes or not self.sender.fits(record):
-            self.intake.book(DropReason.TOO_LARGE)
-            self._log.warning("too_large", "span %r of %d bytes is too large: dropped", record.name, record.length)
-            return None
-        return record
+    @property
+    def resource(self) -> Resource | None:
+        """Of the first span."""
+        return self._admission.resource
 
     def account(self) -> Account:
         """A reading of the ledger that has every span that ended before this call."""
@@ -208,19 +184,14 @@ class Pipeline:
         """Deliver what is held, give up after the grace without progress or at ``timeout`` seconds, close."""
         if self.ledger.is_held_here or self.on_worker_thread:
             # A signal handler, a finalizer, or the exporter itself: what it has interrupted must go on first.
-            try:
-                start_thread(name="otel-shed-shutdown", target=partial(self.shutdown, timeout))
+            is_seen_to = self._ending.run_apart(timeout)
+            if is_seen_to or self.ledger.is_held_here:
                 return
-            except RuntimeError:  # the interpreter is shutting down, or there are no threads left
-                if self.ledger.is_held_here:
-                    return
         if self._worker.is_guest_here:
             self.put_off(partial(self.shutdown, timeout))
             return
         try:
             self._ending.run(self._clock() + timeout, waits=not self.on_worker_thread)
-            if not self._ending.is_under_way_here:
-                self._sweeper.end()
         finally:
             self._do_what_was_put_off()
 
@@ -234,14 +205,41 @@ class Pipeline:
         while self._put_off and not self.is_ending_here:
             self._put_off.pop(0)()
 
+    def forget(self) -> None:
+        """Nobody holds our face any more: what is held is delivered, and our threads end.
+
+        May be called by a finalizer, in the middle of anything: it is for the worker to begin with it. Where there is
+        none, nothing is held.
+        """
+        self._is_forgotten = True
+        self._worker.wake()
+
+    def _look_in(self, now: float) -> float | None:
+        if self._is_forgotten:
+            if not self._ending.run_apart(_FORGOTTEN_SECONDS):
+                return _LOOK_SECONDS
+            self._is_forgotten = False
+        return None if self._look is None else self._look(now)
+
+    def _end_threads(self, patience: float) -> None:
+        self._sweeper.end(patience)
+        if self.worker_thread is not None and not self.on_worker_thread:
+            self.worker_thread.join(patience)
+
     @property
     def shutdown_was_lossy(self) -> bool:
-        """Whether spans were lost in it."""
+        """Whether spans were lost in it; what was given up and then arrived after all was not."""
         return self._ending.was_lossy
 
     @property
     def is_shut_down(self) -> bool:
+        """Whether a shutdown has begun."""
         return self.intake.closed
+
+    @property
+    def shutdown_completed(self) -> bool:
+        """Whether it has come to its end."""
+        return self._ending.is_over
 
     @property
     def on_worker_thread(self) -> bool:
@@ -269,9 +267,10 @@ class Pipeline:
         self._ending.restart()
 
     def end_of_process(self) -> None:
-        """Nobody has shut us down: deliver what there is."""
+        """Deliver what there is if nobody has shut us down, and leave no thread behind."""
         if not self.intake.closed:
             self.shutdown(self._grace)
+        self._ending.wait_for_threads(self._grace)
 
     def can_wait_here(self) -> bool:
         """Not where this thread is in the ledger, for which the worker would wait, or is about to start the worker."""

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 
 from otel_shed.log_limit import LogLimit
-from otel_shed.native import Lock, allocate_lock, patched_by_gevent, start_thread, thread_id
+from otel_shed.native import Lock, WorkerThread, allocate_lock, patched_by_gevent, start_thread, thread_id
 
 _log = LogLimit(logging.getLogger("otel_shed"), clock=time.monotonic)
 
@@ -39,11 +39,12 @@ class Sweeper:
         self._running: Lock = allocate_lock()
         self._jobs.clear()
         self._thread_id: int | None = None
+        self._threads: list[WorkerThread] = []
         self._is_over = False
 
     def call(self) -> None:
         """Have it sweep; never waits, may be called from a signal handler."""
-        if self._thread_id is None:
+        if self._thread_id is None and not self._is_over:
             self._start()
         self._ring()
 
@@ -67,15 +68,18 @@ class Sweeper:
     def _start(self) -> bool:
         """Whether there is a thread; where two are started at the same time, one of them ends at once."""
         try:
-            start_thread(name="otel-shed-sweeper", target=self._run)
+            self._threads.append(start_thread(name="otel-shed-sweeper", target=self._run))
         except RuntimeError:  # the interpreter is shutting down, or there are no threads left
             return False
         return True
 
-    def end(self) -> None:
-        """It is not called any more."""
+    def end(self, patience: float = 0.0) -> None:
+        """It is not called any more; its thread has ended after this, or after so many seconds."""
         self._is_over = True
         self._ring()
+        if self._thread_id != thread_id():
+            for thread in self._threads:
+                thread.join(patience)
 
     def _ring(self) -> None:
         try:

@@ -149,7 +149,7 @@ def test_shutdown_without_a_span_closes_the_exporter() -> None:
     """A processor that was never used still shuts its exporter down."""
     sender = ScriptedSender()
     make_pipeline(sender).shutdown(10.0)
-    assert sender.calls == ["hurry", "shutdown"]
+    assert sender.calls == ["hurry", "flush", "shutdown"]
 
 
 def test_shutdown_gives_up_after_the_grace_and_tells(caplog: pytest.LogCaptureFixture) -> None:
@@ -282,7 +282,7 @@ def test_without_a_thread_shutdown_delivers_by_itself(monkeypatch: pytest.Monkey
     pipeline.admit(ended_span())
     pipeline.shutdown(10.0)
     assert read_stats([pipeline]).exported == 1
-    assert sender.calls == ["hurry", "shutdown"]
+    assert sender.calls == ["hurry", "flush", "shutdown"]
 
 
 def test_without_a_thread_flushes_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
