@@ -137,6 +137,7 @@ class Seen:
             is_exporting=ledger.in_flight > 0,
             admitted=intake.admitted,
             oldest=intake.admitted - ledger.queued - ledger.in_flight,
+            held_since=intake.store.held_since,
         )
 
 

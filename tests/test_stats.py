@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections.abc import Iterator
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import SpanContext
 
 from otel_shed import LoadShedder, Phase, Priority, ShedConfig, SheddingSpanExporter, SheddingSpanProcessor, Stats
 from otel_shed.control.budget import BudgetState, Counts, RateBudget
@@ -103,6 +105,52 @@ def test_samplers_count_in_the_shedders() -> None:
         provider.get_tracer("test").start_span("work").end()
     assert (shedder.stats().started, shedder.stats().sampled_out) == (2, 1)
     assert (processor.stats().started, processor.stats().sampled_out) == (0, 0)
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """What an exporter waits for; open when the test is over, however that ended."""
+    gate = threading.Event()
+    yield gate
+    gate.set()
+
+
+@pytest.mark.parametrize("priority", list(Priority))
+def test_the_oldest_does_not_get_younger(clock: FakeClock, gate: threading.Event, priority: Priority) -> None:
+    """While one export hangs its spans are the oldest, whatever is shed or dropped of those that came later."""
+    exporter = RecordingExporter(gate=gate)
+    config = dataclasses.replace(ALONE, max_export_batch_size=1, max_queue_size=20, max_held_spans=50)
+    shedder = LoadShedder(config, exporter=exporter, clock=clock)
+    processor = shedder.span_processor()
+    processor.on_end(span("in flight", priority))
+    exporter.wait_until_called()
+    for second in range(1, 61):
+        for _ in range(10):
+            clock.advance(0.1)
+            for _ in range(5):
+                processor.on_end(span("queued", priority))
+        assert shedder.stats().oldest_seconds == pytest.approx(second, abs=1.5)
+    assert sum(shedder.stats().dropped.values()) + shedder.stats().summarized > 1000
+    gate.set()
+    assert processor.force_flush()
+    assert shedder.stats().oldest_seconds == 0.0
+
+
+def test_a_trace_that_is_undecided_ages(clock: FakeClock) -> None:
+    """Others come and go; it is held, and its age is told."""
+    shedder = LoadShedder(
+        dataclasses.replace(ALONE, trace_timeout_millis=60_000), clock=clock, exporter=RecordingExporter()
+    )
+    processor = shedder.span_processor()
+    shedder.force_phase(Phase.DEGRADE)
+    child = span("child", Priority.NORMAL)
+    parent = SpanContext(child.context.trace_id, 2, is_remote=False)
+    processor.on_end(ReadableSpan("child", child.context, parent, start_time=1, end_time=2))
+    for second in range(1, 41):
+        for _ in range(10):
+            clock.advance(0.1)
+            processor.on_end(span("other", Priority.LOW))
+        assert shedder.stats().oldest_seconds == pytest.approx(second, abs=1.5)
 
 
 def test_the_age_of_the_oldest_span(clock: FakeClock) -> None:

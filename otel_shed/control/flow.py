@@ -8,6 +8,7 @@ nothing here blocks, so it may be called in the middle of Span.end() and of a si
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ class FlowReading:
     sampled: that ended and whose context says to export them. low: shed for their low priority. overflowed: dropped by
     the full queue. queued: waiting to be taken. fill: of the queue, 0..1. held_bytes: what is in flight included.
     is_exporting: whether a batch is in the exporter's hands. admitted: spans that were queued since it began, and
-    oldest: how many had been before the oldest that is held.
+    oldest: how many had been before the oldest that is held, if they go in their order; held_since: when the oldest of
+    those came that do not, in seconds of the pipeline's clock.
     """
 
     sampled: int = 0
@@ -42,6 +44,7 @@ class FlowReading:
     is_exporting: bool = False
     admitted: int = 0
     oldest: int = 0
+    held_since: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ class Flow:
         # How many had been queued when, and since when the oldest span has been held: to within a second.
         self._marks: deque[tuple[float, int]] = deque([(clock(), 0)])
         self._oldest_came = clock()
+        # The export call under way, by when it began, and since when the oldest of its spans has been held.
+        self._call: tuple[float | None, float] = (None, math.inf)
 
     @property
     def state(self) -> BudgetState:
@@ -132,7 +137,15 @@ class Flow:
             marks.clear()  # nothing is held: what comes next is not as old as the last that came
         if not marks or now - marks[-1][0] >= _MARK_SECONDS:
             marks.append((now, reading.admitted))
-        self._oldest_came = marks[0][0]
+        oldest_came = min(marks[0][0], reading.held_since)
+        # While a call lasts its spans are held, whatever becomes of those that came later.
+        if (began := self.exports.busy_since) is None or not reading.is_exporting:
+            self._call = None, math.inf
+        elif began == self._call[0]:
+            oldest_came = min(oldest_came, self._call[1])
+        else:
+            self._call = began, oldest_came
+        self._oldest_came = oldest_came
 
     def _counts(self, now: float, reading: FlowReading) -> Counts:
         head = self._head()
@@ -155,5 +168,6 @@ class Flow:
         self._lock = allocate_lock()
         self._told.clear()
         self._marks = deque([(self._clock(), 0)])
+        self._call = None, math.inf
         self.exports.after_fork_in_child()
         self.budget.restart()

@@ -45,6 +45,10 @@ class Batches:
         return False
 
     @property
+    def held_since(self) -> float:
+        return math.inf
+
+    @property
     def fill(self) -> float:
         return len(self._batches) / self.capacity
 

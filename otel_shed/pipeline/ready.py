@@ -8,6 +8,7 @@ The rule that must stay true: what is here is counted, in spans and in bytes, un
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class Ready:
         self.traces: dict[int, HeldTrace] = {}
         self.ranked = Ranked()
         self.traces_spans = self._traces_length = 0
-        self._urgent, self._fresh, self._backlog = _Lane(), _Lane(), _Lane()
+        self._lanes = self._urgent, self._fresh, self._backlog = _Lane(), _Lane(), _Lane()
         self.stream = Stream()
         self._changes: dict[SpanRecord, Change] = {}
         # The order in the stream that each flush waits for.
@@ -64,6 +65,12 @@ class Ready:
     def length(self) -> int:
         """Their bytes."""
         return self._traces_length + self.stream.length
+
+    @property
+    def since(self) -> float:
+        """When the oldest of the traces that wait whole began; infinite where none does."""
+        # Of each lane the first has been here for longest, but for what joined it on the way: traces of one age or so.
+        return min([next(iter(lane.values())).began for lane in self._lanes if lane], default=math.inf)
 
     # -- in ------------------------------------------------------------------------------------------------------
 

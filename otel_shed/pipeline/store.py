@@ -61,6 +61,10 @@ class Store(Protocol):
     def holds_undecided(self) -> bool:
         """Whether spans are held that are not ready."""
 
+    @property
+    def held_since(self) -> float:
+        """When the oldest span of those that do not go in the order in which they came did; infinite without such."""
+
     def add_all(self, entries: Sequence[Any], now: float) -> None:
         """Hold these records, or batches of them; ``now`` in seconds."""
 

@@ -24,8 +24,7 @@ from otel_shed.pipeline.undecided import Undecided
 from otel_shed.pipeline.verdict import Policy, Verdict
 from otel_shed.record import Priority, SpanRecord
 
-# A trace of more than this share of the bounds is decided at once: it would push out all the others.
-LARGEST_SHARE = 1 / 4
+LARGEST_SHARE = 1 / 4  # of the bounds: a larger trace is decided at once, or it would push out all the others
 # When there is no room, what was kept gives way if it takes more than this share, before what is undecided and of the
 # same worth: of that some may still fail.
 READY_SHARE = 1 / 4
@@ -99,6 +98,10 @@ class Traces:
     @property
     def holds_undecided(self) -> bool:
         return bool(self._undecided.traces)
+
+    @property
+    def held_since(self) -> float:
+        return min([self._ready.since, *[trace.began for trace in (self._undecided.oldest,) if trace is not None]])
 
     @property
     def fill(self) -> float:
@@ -226,8 +229,7 @@ class Traces:
             if verdict.reason is None and verdict.threshold is not None:
                 # What stands higher will be held against another threshold, and both could not be right.
                 verdict = _NO_ROOM
-            if verdict.reason is not None:
-                owed = edge
+            owed = owed if verdict.reason is None else edge
             self._carry_out(trace, verdict, now)
         self._undecided.ranked.owe(rank, owed)
 
@@ -260,8 +262,7 @@ class Traces:
             self._decide(trace, now)
         self._ready.look(now)
         self._decided.look(now)
-        is_held = self.is_holding or self._undecided.traces or self._ready.traces
-        self.is_streaming = not (is_held or self._decided.binds)
+        self.is_streaming = not (self.is_holding or self._undecided.traces or self._ready.traces or self._decided.binds)
         return max(0.0, self.due_at - now) if self._undecided.traces else None
 
     def take(self, most: int, most_bytes: int) -> Batch:
