@@ -58,6 +58,7 @@ class Outcome:
     message: the collector's or the transport's own words, for the one log line.
     attempts: requests made. duration: seconds, waits included.
     throttled_until: on the pipeline's clock, when the collector asked not to hear from us before then.
+    refused: of the rest, spans that were lost as NOT_RETRYABLE, before ``reason`` befell the others.
     """
 
     accepted: int
@@ -67,3 +68,4 @@ class Outcome:
     attempts: int = 1
     duration: float = 0.0
     throttled_until: float | None = None
+    refused: int = 0

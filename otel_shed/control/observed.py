@@ -98,4 +98,5 @@ def _together(one: Outcome, other: Outcome) -> Outcome:
         attempts=one.attempts + max(0, other.attempts - 1),
         duration=max(one.duration, other.duration),
         throttled_until=max(one.throttled_until or 0.0, other.throttled_until or 0.0) or None,
+        refused=one.refused + other.refused,
     )

@@ -31,7 +31,8 @@ from otel_shed.otlp.encode import EncodeError
 from otel_shed.otlp.lanes import Lanes
 from otel_shed.otlp.operations import Operation, Operations
 from otel_shed.otlp.proof import encode_span
-from otel_shed.otlp.request import build_request, split_by_size
+from otel_shed.otlp.request import split_by_size
+from otel_shed.otlp.request_limit import RequestLimit
 from otel_shed.otlp.retry import Attempt
 from otel_shed.otlp.settings import GRPC, ExporterSettings
 from otel_shed.otlp.transport import MAX_REQUEST_BYTES, Transport
@@ -117,6 +118,7 @@ class OTLPSpanExporter(SpanExporter):
             endpoint=self.settings.place,
             hide=self.settings.secrets.hide,
         )
+        self._limit = RequestLimit(place=self.settings.place, clock=clock)
         self._clock = clock
         self._log = LogLimit(_logger, clock=clock)
         self._closed = False
@@ -129,7 +131,7 @@ class OTLPSpanExporter(SpanExporter):
     # -- the pipeline's way in -----------------------------------------------------------------------------------
 
     def send_records(self, records: Sequence[SpanRecord], *, budget: float) -> Outcome:
-        """Send one request of these records; returns when its fate is known.
+        """Send one request of these records, or smaller ones if the collector refuses that for its size.
 
         ``budget``: seconds of trying; a wait that the collector asks for comes on top (see OTLPClient.send).
         """
@@ -186,16 +188,18 @@ class OTLPSpanExporter(SpanExporter):
         """Have ``listener`` told of each request, on the thread that made it, of one at a time; it must not raise."""
         self._client.on_attempt = listener
 
+    def request_bytes(self, most: int) -> int:
+        """The bytes that a request may have: ``most``, or fewer for a while after the collector has refused so many."""
+        return self._limit.within(most)
+
     def _send(
         self, records: Sequence[SpanRecord], budget: float, operation: Operation, *, park: bool, lane: int = 0
     ) -> Outcome:
-        attempt: Attempt | None = None
         if self._closed:
             outcome = Outcome(0, reason=DropReason.ALREADY_SHUTDOWN, message="the exporter is shut down", attempts=0)
+            operation.came_to(len(records), outcome, None)
         else:
-            payload = build_request(records)
-            outcome, attempt = self._client.deliver(payload, len(records), budget=budget, park=park, lane=lane)
-        operation.came_to(len(records), outcome, attempt)
+            outcome = self._limit.deliver(self._client, records, operation, budget=budget, park=park, lane=lane)
         if outcome.message and outcome.reason is None and not outcome.rejected:
             self._log.warning("advice", "the collector took the spans, and says: %s", outcome.message)
         return outcome
@@ -213,7 +217,7 @@ class OTLPSpanExporter(SpanExporter):
             budget = self.settings.timeout if math.isfinite(self.settings.timeout) else _LONGEST_EXPORT
             deadline = self._clock() + budget
             lost = 0
-            for piece in split_by_size(records, self.max_request_bytes):
+            for piece in split_by_size(records, self.request_bytes(self.max_request_bytes)):
                 outcome = self._send(piece, deadline - self._clock(), operation, park=False)
                 lost += len(piece) - outcome.accepted - outcome.rejected
                 self._report(outcome, len(piece))

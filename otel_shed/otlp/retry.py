@@ -33,6 +33,15 @@ RETRYABLE_HTTP_STATUSES = frozenset({429, 502, 503, 504})
 # seconds), and one such answer must not silence a process for days. So we ask again after an hour at the latest.
 LONGEST_REQUESTED_WAIT = 3600.0
 
+# OTLP has no words for it. gRPC's own in Go, C and Node; in Rust (with OUT_OF_RANGE, which says to retry), in Java and
+# .NET; those of a proxy that speaks only HTTP; what the Collector answers over HTTP (with 400), and other servers.
+_TOO_LARGE_STATUS = 413
+_TOO_LARGE = re.compile(
+    r"larger than max|message length too large|message exceeds (?:the )?max|http2 header with status: 413"
+    r"|(?:body|content|entity|message|payload|request) (?:is )?too large",
+    re.IGNORECASE,
+)
+
 _DELAY_SECONDS = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,9})?")  # RFC 9110 10.2.3 has whole seconds; some send fractions
 _LONGEST_MESSAGE = 300
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -55,7 +64,8 @@ class Attempt:
     message: the server's or the transport's words; one line, at most 300 characters.
     rejected: spans that the server says it refused, of an accepted request; its own number, not checked.
     retry_after: seconds, more than 0 and at most an hour, that the server asked us to wait; None if it did not.
-    answered: whether a server answered at all. timed_out: whether it ran into its time limit.
+    answered: whether a server answered at all. timed_out: whether it ran into its time limit. too_large: whether it was
+    refused for its size, so that the same spans may be taken in smaller requests.
     duration: seconds, as measured by whoever made the attempt.
     """
 
@@ -67,6 +77,7 @@ class Attempt:
     answered: bool = True
     timed_out: bool = False
     duration: float = 0.0
+    too_large: bool = False
 
     @property
     def accepted(self) -> bool:
@@ -89,6 +100,7 @@ class Attempt:
             self.answered,
             self.timed_out,
             seconds,
+            self.too_large,
         )
 
     def hiding(self, hide: Callable[[str], str]) -> Attempt:
@@ -168,7 +180,11 @@ def grpc_failure(
     """
     delays = [each for each in (retry_info(status_details), _delay(retry_info_alone)) if each is not None]
     delay = max(delays, default=None)
-    recovers = code in RETRYABLE_GRPC_CODES or (code == RETRYABLE_IF_RETRY_INFO and delay is not None)
+    too_large = answered and delay is None and _TOO_LARGE.search(details or "") is not None
+    # The same bytes would be refused again, whatever the code says.
+    recovers = not too_large and (
+        code in RETRYABLE_GRPC_CODES or (code == RETRYABLE_IF_RETRY_INFO and delay is not None)
+    )
     return Attempt(
         Verdict.RETRYABLE if recovers else Verdict.PERMANENT,
         code,
@@ -177,6 +193,7 @@ def grpc_failure(
         retry_after=delay or None if recovers else None,
         answered=answered,
         timed_out=timed_out,
+        too_large=too_large,
     )
 
 
@@ -206,6 +223,7 @@ def http_answer(
         str(status),
         one_line(words),
         retry_after=(_retry_after(asked, headers, now) or None) if retryable and asked else None,
+        too_large=status == _TOO_LARGE_STATUS or (status == 400 and _TOO_LARGE.search(words) is not None),
     )
 
 

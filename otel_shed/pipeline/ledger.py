@@ -100,6 +100,7 @@ class Ledger:
         accepted = max(0, min(outcome.accepted, count))
         rejected = max(0, min(outcome.rejected, count - accepted))
         failed = count - accepted - rejected
+        refused = max(0, min(outcome.refused, failed))
         reason = outcome.reason or DropReason.EXPORTER_ERROR
         with self.lock:
             self.exports_attempted += 1
@@ -110,7 +111,8 @@ class Ledger:
                 return
             self.in_flight -= count
             self.dropped[DropReason.REJECTED] += rejected
-            self.dropped[reason] += failed
+            self.dropped[DropReason.NOT_RETRYABLE] += refused
+            self.dropped[reason] += failed - refused
 
     def abandon(self) -> None:
         """Shutdown gives up: whatever is queued or in flight is booked as lost."""

@@ -63,11 +63,14 @@ class Losses:
 
     def report(self, spans: int, outcome: Outcome) -> None:
         """Log what was lost of a request of so many spans."""
-        lost = spans - outcome.accepted - outcome.rejected
+        lost = spans - outcome.accepted - outcome.rejected - outcome.refused
         if outcome.rejected:
             self._log.warning(
                 "rejected", "the collector rejected %d of %d spans: %s", outcome.rejected, spans, outcome.message
             )
+        if outcome.refused:
+            reason = DropReason.NOT_RETRYABLE
+            self._log.warning(str(reason), "%d spans lost, %s", outcome.refused, _IN_WORDS[reason])
         if lost > 0 and outcome.reason in _IN_WORDS:
             self._log.warning(
                 str(outcome.reason),

@@ -112,11 +112,11 @@ class OTLPSender:
         )
 
     def split(self, records: list[SpanRecord]) -> list[list[SpanRecord]]:
-        most = self._max_request_spans
+        most, most_bytes = self._max_request_spans, self._exporter.request_bytes(self._max_request_bytes)
         if most is None or len(records) <= most:
-            return split_by_size(records, self._max_request_bytes)
+            return split_by_size(records, most_bytes)
         parts = [records[start : start + most] for start in range(0, len(records), most)]
-        return [piece for part in parts for piece in split_by_size(part, self._max_request_bytes)]
+        return [piece for part in parts for piece in split_by_size(part, most_bytes)]
 
     def amend(self, record: SpanRecord, change: Change) -> int:
         body = record.body or b""

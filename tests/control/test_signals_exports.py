@@ -182,6 +182,17 @@ def test_what_is_not_the_collectors_fault(bench: Bench, reason: DropReason) -> N
     assert bench.failing().pressure == 0.0
 
 
+def test_a_request_that_is_refused_for_its_size_presses_nothing(bench: Bench) -> None:
+    """RESOURCE_EXHAUSTED or 413 for that is no wish for less: the same spans go in smaller requests."""
+    for code in ("RESOURCE_EXHAUSTED", "413", "413"):
+        bench.exports.began()
+        bench.exports.attempted(Attempt(Verdict.PERMANENT, code, too_large=True))
+        bench.exports.ended(Outcome(accepted=0, reason=DropReason.NOT_RETRYABLE))
+    assert bench.failing().pressure == 0.0
+    assert bench.exports.throttled_until is None
+    assert bench.exports.refusals == 0
+
+
 def test_old_news_is_no_news(bench: Bench) -> None:
     """What failed before a silence presses no more, and the next failure is the first; while a call lasts it counts."""
     for _ in range(4):

@@ -53,6 +53,8 @@ class Attempted(Protocol):
     def timed_out(self) -> bool: ...
     @property
     def duration(self) -> float: ...
+    @property
+    def too_large(self) -> bool: ...
 
 
 class Exports:
@@ -87,6 +89,9 @@ class Exports:
     def attempted(self, attempt: Attempted) -> None:
         """One request was made and answered, or not."""
         self._told = True
+        if attempt.too_large:  # that says nothing of how much the collector can take in all
+            self._last_answer = self._clock()
+            return
         asked = attempt.retry_after is not None or attempt.code in _THROTTLING_CODES
         throttled = asked and not attempt.accepted
         if throttled:
