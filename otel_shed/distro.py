@@ -210,6 +210,8 @@ class ShedConfigurator(sdk_configuration._OTelSDKConfigurator):
     def _configure_from_environment(self, kwargs: dict[str, Any]) -> None:
         repair_components(os.environ)
         set_defaults(os.environ, {name for argument, name in _ARGUMENTS.items() if kwargs.get(argument)})
+        if kwargs.get("sampler") is None:
+            kwargs["sampler"] = _ratio_sampler()
         names = [name.strip() for name in os.environ.get(TRACES_EXPORTER, "").split(",")]
         ours = {} if "exporter_args_map" in kwargs else otlp_exporters(names)
         processors = [span_processor(exporter) for exporter in dict.fromkeys(ours.values())]
@@ -257,6 +259,16 @@ def parentbased_shed_sampler(argument: str | None = None) -> Sampler:
     except Exception as error:
         warn("the sampler parentbased_always_on is used", error)
         return DEFAULT_ON
+
+
+def _ratio_sampler() -> Sampler | None:
+    try:
+        from otel_shed.ratio import named_ratio_sampler
+
+        return named_ratio_sampler(os.environ)
+    except Exception as error:
+        warn("the SDK's sampler is used", error)
+        return None
 
 
 def _ceiling(argument: str | None) -> Ceiling | None:

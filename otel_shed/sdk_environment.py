@@ -26,6 +26,7 @@ TRACES_EXPORTER = "OTEL_TRACES_EXPORTER"
 METRICS_EXPORTER = "OTEL_METRICS_EXPORTER"
 LOGS_EXPORTER = "OTEL_LOGS_EXPORTER"
 TRACES_SAMPLER = "OTEL_TRACES_SAMPLER"
+TRACES_SAMPLER_ARG = "OTEL_TRACES_SAMPLER_ARG"
 FLUSH_ON_SIGTERM = "OTEL_SHED_FLUSH_ON_SIGTERM"
 
 DEFAULTS = {
@@ -67,7 +68,7 @@ _COMPONENTS = {
     TRACES_SAMPLER: "opentelemetry_traces_sampler",
     "OTEL_PYTHON_ID_GENERATOR": "opentelemetry_id_generator",
 }
-_RATIO_SAMPLERS = frozenset({"traceidratio", "parentbased_traceidratio"})
+RATIO_SAMPLERS = frozenset({"traceidratio", "parentbased_traceidratio"})
 
 
 def is_enabled(environ: Mapping[str, str]) -> bool:
@@ -202,7 +203,6 @@ def _repair_protocols(environ: MutableMapping[str, str]) -> None:
 
 def _repair_ratio(environ: MutableMapping[str, str]) -> None:
     """Say 1 where a ratio sampler's argument is bad: that is the default, and the SDK logs twice to come to it."""
-    name = "OTEL_TRACES_SAMPLER_ARG"
     environment = Environment(environ)
-    if environ.get(TRACES_SAMPLER) in _RATIO_SAMPLERS and environment.text(name) is not None:
-        environ[name] = str(environment.number(name, 1.0, low=0, high=1))
+    if environ.get(TRACES_SAMPLER) in RATIO_SAMPLERS and environment.text(TRACES_SAMPLER_ARG) is not None:
+        environ[TRACES_SAMPLER_ARG] = str(environment.number(TRACES_SAMPLER_ARG, 1.0, low=0, high=1))

@@ -14,6 +14,7 @@ from typing import Any
 
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.sampling import Sampler, TraceIdRatioBased
 
 from otel_shed.environment import logger
 from otel_shed.sdk_environment import CONFIG_FILE
@@ -67,6 +68,17 @@ def _batch_processor(span_exporter: SpanExporter, **settings: Any) -> SpanProces
         return _stock_processor(span_exporter, **usable)
 
 
+def _ratio_sampler(rate: float) -> Sampler:
+    """What stands for the SDK's TraceIdRatioBased of a configuration file."""
+    try:
+        from otel_shed.ratio import RatioSampler
+
+        return RatioSampler(rate)
+    except ImportError as error:
+        warn("the SDK's sampler is used", error)
+        return TraceIdRatioBased(rate)
+
+
 def _usable(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings of a configuration file that hold, with one warning for each that does not."""
     from otel_shed.config import SETTING, ShedConfig
@@ -108,19 +120,23 @@ def _stock_processor(span_exporter: SpanExporter, **settings: Any) -> SpanProces
 
 @contextmanager
 def batch_processors_of_ours() -> Iterator[None]:
-    """Within the block, the ``batch`` of a configuration file is ours."""
-    # The factory knows two processors, by their names in its module; there is no other hook.
+    """Within the block, the ``batch`` of a configuration file is ours, and so is its ``trace_id_ratio_based``."""
+    # The factory knows them by their names in its module; there is no other hook.
     factory = _file_factory()
     if factory is None:
         if find_spec("opentelemetry.configuration") is not None:  # without it the SDK has something to say itself
             logger.warning("%s: this version's batch processors cannot be replaced, they are stock", CONFIG_FILE)
         yield
         return
-    stock, factory.BatchSpanProcessor = factory.BatchSpanProcessor, _batch_processor
+    ours = {"BatchSpanProcessor": _batch_processor, "TraceIdRatioBased": _ratio_sampler}
+    stock = {name: getattr(factory, name) for name in ours if hasattr(factory, name)}
+    for name in stock:
+        setattr(factory, name, ours[name])
     try:
         yield
     finally:
-        factory.BatchSpanProcessor = stock
+        for name, part in stock.items():
+            setattr(factory, name, part)
 
 
 def _file_factory() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, MutableMapping
@@ -152,6 +153,27 @@ logging.getLogger("program").error("an order failed")
     assert told.environ["OTEL_METRICS_EXPORTER"] == told.environ["OTEL_LOGS_EXPORTER"] == "otlp"
 
 
+@pytest.mark.parametrize("named", [{"OTEL_PYTHON_DISTRO": "shed"}, {"OTEL_PYTHON_CONFIGURATOR": "shed"}], ids=str)
+@pytest.mark.parametrize(
+    ("sampler", "begins"), [("traceidratio", "Ratio"), ("parentbased_traceidratio", "ParentBased{root:Ratio")]
+)
+def test_the_standard_ratio_samplers_by_their_names(named: dict[str, str], sampler: str, begins: str) -> None:
+    """They tell the threshold that they decided by, in the tracestate of what the collector gets."""
+    with Receiver(grpc_port=None, keep=10) as receiver:
+        told = launch(
+            named
+            | {
+                "OTEL_TRACES_SAMPLER": sampler,
+                "OTEL_TRACES_SAMPLER_ARG": "0.999999",
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+                "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.http_endpoint,
+            }
+        )
+        (request,) = receiver.requests
+    assert told.sampler.startswith(f"{begins}Sampler{{0.999999}}")
+    assert re.search(rb"ot=th:000010c6f7[0-9a-f]+;rv:[0-9a-f]{14}", request.payload)
+
+
 @pytest.mark.parametrize("name", ["otel-shed", "otel_shed", "otelshed", "Shed", "SHED"])
 def test_near_misses_of_the_name(name: str) -> None:
     """OTEL_PYTHON_DISTRO may also be what people take the name to be; the launcher does not say when it finds none."""
@@ -218,6 +240,7 @@ def test_a_configuration_file(tmp_path: Path) -> None:
         """
 file_format: "1.0"
 tracer_provider:
+  sampler: {parent_based: {root: {trace_id_ratio_based: {ratio: 1.0}}}}
   processors:
     - batch: {max_queue_size: 100, schedule_delay: 0, exporter: {console: }}
     - batch: {max_queue_size: 10, max_export_batch_size: 20, exporter: {otlp_shed: {}}}
@@ -240,6 +263,7 @@ tracer_provider:
         ["opentelemetry.sdk.trace.export", "SimpleSpanProcessor", CONSOLE],
     ]
     assert told.queues == [100, 10, None]
+    assert told.sampler.startswith("ParentBased{root:RatioSampler{1}")
     assert told.log.count("schedule_delay_millis must be a number") == 1
     assert told.log.count("max_export_batch_size is larger than max_queue_size; using 10") == 1
     assert "ignored with a file" not in told.log

@@ -19,7 +19,7 @@ LAYERS = [
     ["face"],
     ["assembly"],
     ["watch"],
-    ["stats", "metrics", "sampler", "report", "hot_path"],
+    ["stats", "metrics", "sampler", "ratio", "report", "hot_path"],
     ["control"],
     ["pipeline"],
     ["otlp"],

@@ -27,12 +27,12 @@ from otel_shed.sdk_environment import (
     PYTHON_DISTRO,
     TRACES_EXPORTER,
     TRACES_SAMPLER,
+    TRACES_SAMPLER_ARG,
     is_enabled,
     is_named,
 )
 
 RESOURCE_ATTRIBUTES = "OTEL_RESOURCE_ATTRIBUTES"
-TRACES_SAMPLER_ARG = "OTEL_TRACES_SAMPLER_ARG"
 _PACKAGES = {"SDK": "opentelemetry-sdk", "gRPC": "grpcio"}
 _OTLP_EXPORTERS = {"otlp", "otlp_shed", "otlp_proto_grpc", "otlp_proto_http"}
 _NAMED_BY = {PYTHON_DISTRO: "opentelemetry_distro", PYTHON_CONFIGURATOR: "opentelemetry_configurator"}
