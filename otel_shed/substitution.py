@@ -6,6 +6,7 @@ and the stock part. So the parts are imported where they are used: one that does
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -152,6 +153,16 @@ def _file_factory() -> Any:
 
 
 def warn(what: str, error: Exception) -> None:
-    """One line for what is done instead, and why; the traceback at level debug."""
-    logger.warning("%s: %s: %s", what, type(error).__name__, error)
-    logger.debug("where it failed", exc_info=error)
+    """One line for what is done instead, and why; at level debug where it failed, without the errors' texts."""
+    logger.warning("%s: %s: %s", what, type(error).__name__, _words(error))
+    logger.debug("where it failed:\n%s", "".join(traceback.format_tb(error.__traceback__)))
+
+
+def _words(error: Exception) -> str:
+    """The first line of what an error says; of a fault in a configuration file its place, as its text may be a key."""
+    cause: Any = error.__cause__ or error
+    if (mark := getattr(cause, "problem_mark", None)) is not None:  # PyYAML's
+        return f"{cause.problem}, line {mark.line + 1}"
+    if hasattr(cause, "absolute_path"):  # jsonschema's
+        return f"against the schema ({cause.validator}) at {' -> '.join(map(str, cause.absolute_path))}"
+    return str(error).partition("\n")[0]

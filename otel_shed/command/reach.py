@@ -188,6 +188,8 @@ def _grpc_answer(attempt: Attempt) -> Answer:
     if attempt.accepted:
         return Answer(speaks=True, ok=True, text="it answers")
     said = attempt.message.lower()
+    if "a redirect, which is not followed" in said:
+        return Answer(speaks=False, ok=False, text=f"it answers {attempt.words}")
     if any(words in said for words in _NOT_GRPC):
         return Answer(speaks=False, ok=False, text="something answers, but not by gRPC")
     if not attempt.answered:

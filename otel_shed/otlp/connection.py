@@ -34,6 +34,7 @@ _ANSWER = 8192  # more than answers are wont to have
 # A thread that gives the interpreter up may get it back after 5 ms, and each call on a socket does so three times: for
 # the time limit, to wait, and itself. Compiled, it is once for all of them.
 _in_one_step: Callable[[socket.socket, bytes, bytes, float], bytes | None] | None = getattr(extension, "exchange", None)
+_SERVER = re.compile(r"[a-z]+://[^/]+")
 _LENGTH = re.compile(rb"(\r\ncontent-length: *)[0-9]+", re.IGNORECASE)
 
 
@@ -44,7 +45,7 @@ class Exchange:
         self._clock = clock
         self.deadline = 0.0
         self.connection: KeptConnection | None = None  # that the last request went over
-        self.query = ""  # with its "?": it may be a key, and urllib3 logs what URL it is given
+        self.target = "/"  # path and query, in which there may be a key: urllib3, which logs its URL, has another
         self._socket: socket.socket | None = None
         self._interrupted = False
         self.begin()
@@ -194,7 +195,8 @@ class _WithDeadline(HTTPConnection):
     def request(self, method: str, url: str, *args: Any, **options: Any) -> None:
         self._exchange.requested = True
         self._exchange.connection = self
-        super().request(method, url + self._exchange.query, *args, **options)
+        to_proxy = _SERVER.match(url)
+        super().request(method, (to_proxy[0] if to_proxy else "") + self._exchange.target, *args, **options)
 
     def endheaders(self, *args: Any, **options: Any) -> None:
         self._head_is_next = True

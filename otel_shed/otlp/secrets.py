@@ -44,7 +44,12 @@ def without_secrets(text: str) -> str:
     user, at, host = authority.rpartition("@")
     place, mark, _ = rest[len(authority) :].partition("?")
     place = place.partition("#")[0]
-    return "".join([start, HIDDEN if user else "", at, host, _KEY_IN_PATH.sub(HIDDEN, place), mark and mark + HIDDEN])
+    return "".join([start, HIDDEN if user else "", at, host, path_without_secrets(place), mark and mark + HIDDEN])
+
+
+def path_without_secrets(path: str) -> str:
+    """A path as it may be printed."""
+    return _KEY_IN_PATH.sub(HIDDEN, path)
 
 
 def given_in_code(value: object) -> str:
@@ -99,11 +104,11 @@ def secrets_of(endpoints: Iterable[str], headers: Iterable[tuple[str, str]], pro
         rest = url[beginning.end() :] if beginning else url
         user, _, place = rest.rpartition("@")
         found |= {user, user.partition(":")[2]}
-        path, _, query = place.partition("?")
-        found |= {query, *_KEY_IN_PATH.findall(path)}
-        for pair in re.split("[&;]", query.partition("#")[0]):
-            value = pair.partition("=")[2] or pair
-            found |= {value, unquote_plus(value)}
+        found |= set(_KEY_IN_PATH.findall(place.partition("?")[0]))
+        for query in (rest.partition("?")[2], place.partition("?")[2]):  # either may have the @
+            for pair in (query, *re.split("[&;]", query.partition("#")[0])):
+                value = pair.partition("=")[2] or pair
+                found |= {pair, value, unquote_plus(value)}
     return Secrets(found | {each.partition(":")[2] for each in found if each.count(":") == 1})
 
 

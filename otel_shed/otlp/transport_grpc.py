@@ -20,6 +20,7 @@ from otel_shed.otlp.certificates import grpc_files
 from otel_shed.otlp.retry import Attempt, accepted_answer, grpc_failure, no_answer
 from otel_shed.otlp.settings import ExporterSettings
 from otel_shed.otlp.transport import MAX_RESPONSE_BYTES, bounded, user_agent
+from otel_shed.otlp.wrong_endpoint import grpc_redirect
 
 METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 STATUS_DETAILS = "grpc-status-details-bin"
@@ -152,7 +153,7 @@ class GRPCTransport:
         status, retry_info = (each if isinstance(each, bytes) else None for each in map(trailers.get, _TRAILERS))
         return grpc_failure(
             code,
-            details,
+            grpc_redirect(details, self._settings.place) or details,
             status,
             retry_info,
             answered=reached and not timed_out and not self._cancelled,

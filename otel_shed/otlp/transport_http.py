@@ -25,6 +25,7 @@ from otel_shed.otlp.compress import compressed, compression_library
 from otel_shed.otlp.connection import Exchange, HTTPPool, HTTPSPool
 from otel_shed.otlp.response import Response, UsualResponse
 from otel_shed.otlp.retry import Attempt, Verdict, http_answer, no_answer
+from otel_shed.otlp.secrets import path_without_secrets
 from otel_shed.otlp.settings import ExporterSettings
 from otel_shed.otlp.transport import MAX_RESPONSE_BYTES, bounded, user_agent
 
@@ -60,7 +61,7 @@ class HTTPTransport:
 
     def _renew(self) -> None:
         self._manager: urllib3.PoolManager | None = None
-        self._url = ""  # as urllib3 wants it, without the query
+        self._url = ""  # the endpoint as urllib3 has it, and logs it
         self._exchange = Exchange(self._clock)
         self._in_use = allocate_lock()  # held to use the connection, or to close it
         self._cancelled = self._closed = False
@@ -166,8 +167,8 @@ class HTTPTransport:
             manager = urllib3.ProxyManager(proxy._replace(auth=None).url, proxy_headers=headers, **arguments)
         manager.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
         url = urllib3.util.parse_url(settings.endpoint)
-        self._url = url._replace(query=None).url
-        self._exchange.query = f"?{url.query}" if url.query else ""
+        self._exchange.target = "/" + url.request_uri.lstrip("/")
+        self._url = url._replace(path=path_without_secrets(url.path or "/"), query=None).url
         manager.connection_from_url(self._url).conn_kw["exchange"] = self._exchange
         self._manager = manager
         return manager

@@ -22,6 +22,8 @@ _TITLE = re.compile(rb"<title[^>]*>\s*([^<]+)", re.IGNORECASE)
 _LOOKED_AT = 4096
 _LONGEST_TITLE = 80
 _REDIRECTS = frozenset({300, 301, 302, 303, 305, 307, 308})
+# What gRPC says of an answer with an HTTP status of its own.
+_GRPC_STATUS = re.compile(r"http2 header with status: ([0-9]{3})")
 
 
 def html_page(content_type: str, body: bytes, *, whole: bool = True) -> str | None:
@@ -50,3 +52,11 @@ def redirect(status: int, location: str | None, url: str) -> str | None:
         except ValueError:
             target = without_secrets(location)
     return f"a redirect, which is not followed, from {url} to {target}"
+
+
+def grpc_redirect(details: str, target: str) -> str | None:
+    """Words for the redirect that gRPC's details tell of; None if there is none. It keeps to itself where to."""
+    status = _GRPC_STATUS.search(details)
+    if status is None or int(status[1]) not in _REDIRECTS:
+        return None
+    return f"HTTP {status[1]}, a redirect, which is not followed, from {target} to an address that gRPC does not tell"

@@ -47,6 +47,11 @@ class Connection:
         self._received += piece
         return bool(piece)
 
+    def receive_until(self, end: bytes) -> None:
+        """Read until these bytes have come, or the client is gone."""
+        while end not in self._received and self._receive():
+            pass
+
     def receive_all(self) -> None:
         """Read and forget until the client is gone."""
         while self._receive():

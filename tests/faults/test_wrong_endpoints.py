@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 
 import pytest
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as StockGRPCExporter
@@ -66,6 +67,27 @@ def test_a_redirect_loses_the_batch(caplog: pytest.LogCaptureFixture) -> None:
     (line,) = [line for line in lines if "redirect" in line]
     elsewhere = url.replace("/v1/traces", "/elsewhere")
     assert f"308: a redirect, which is not followed, from {url} to {elsewhere}" in line
+
+
+def test_a_redirect_by_grpc_is_told(span: ReadableSpan) -> None:
+    """gRPC does not tell where it leads; that it is one, and that it is not followed, is said."""
+
+    def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+        return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+    def redirecting(connection: Connection) -> None:
+        connection.send(frame(4, 0, 0, b""))  # SETTINGS
+        connection.receive_until(b"\x01\x04\x00\x00\x00\x01")  # HEADERS of the first stream
+        connection.send(frame(1, 5, 1, b"\x00\x07:status\x03308\x00\x08location\x09https://x"))
+        connection.receive_all()
+
+    with RawServer(redirecting) as server:
+        exporter = OTLPSpanExporter("grpc", f"http://127.0.0.1:{server.port}", environ={})
+        assert exporter.export([span]) is SpanExportResult.FAILURE
+        attempt = exporter.last_attempt
+        exporter.shutdown()
+    assert attempt is not None
+    assert f"HTTP 308, a redirect, which is not followed, from 127.0.0.1:{server.port}" in attempt.words
 
 
 def test_a_page_whose_connection_breaks_off(span: ReadableSpan) -> None:
