@@ -13,9 +13,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from otel_shed.command.bench import BENCHMARKS, BenchOptions, run_bench
 from otel_shed.command.companion import StartError
+from otel_shed.otlp.secrets import without_secrets
 from otel_shed.otlp.settings import PROTOCOLS, ExporterSettings
 
 _USAGE = 2  # argparse's
@@ -95,8 +97,16 @@ def _bench(arguments: argparse.Namespace) -> int:
         return 1
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments without the keys in a URL that is one of them."""
+
+    def error(self, message: str) -> NoReturn:
+        words = (without_secrets(word) if "://" in word else word for word in message.split(" "))
+        super().error(" ".join(words))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="otel-shed",
         description="Keeps OpenTelemetry tracing from hurting the program it observes.",
     )

@@ -8,11 +8,17 @@ with the package, so that no line is written before its logger has its filter.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Hashable
 from typing import Any
 
 PREFIX = "otel-shed: "
+
+# An exception of an exporter that is not ours may tell its whole URL; a query, and what stands before a host, may be a
+# key. What we know to be secret is taken out where it is known (otlp/secrets.py).
+_QUERY = re.compile(r"(?<=[\w/])\?[^\s\"'<>()]*=[^\s\"'<>()]*")
+_USER = re.compile(r"(?<=://)[^\s/@\"']+@")
 
 
 def _named(record: logging.LogRecord) -> bool:
@@ -22,7 +28,25 @@ def _named(record: logging.LogRecord) -> bool:
     return True
 
 
+def _without_keys(record: logging.LogRecord) -> bool:
+    """Hide the queries and users of URLs in what a line is made of."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(_public(value) for value in record.args)
+    return True
+
+
+def _public(value: object) -> object:
+    if not isinstance(value, (str, BaseException)):
+        return value
+    try:
+        text = str(value)
+    except Exception:  # of an exception that cannot say what it is; logging deals with that
+        return value
+    return _USER.sub("<hidden>@", _QUERY.sub("?<hidden>", text))
+
+
 logging.getLogger("otel_shed").addFilter(_named)
+logging.getLogger("otel_shed").addFilter(_without_keys)
 
 
 class LogLimit:

@@ -7,14 +7,15 @@ import io
 import logging
 import os
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otel_shed import LoadShedder, OTLPSpanExporter, ShedConfig
+from otel_shed import LoadShedder, OTLPSpanExporter, ShedConfig, SheddingSpanProcessor
 from otel_shed.cli import main
 from otel_shed.command.doctor import run_doctor
 from otel_shed.command.outage import OutageOptions, run_outage
@@ -298,6 +299,49 @@ def test_the_doctor(
     assert is_hidden(report(), caplog=caplog)
     monkeypatch.setenv("http_proxy", at(PROXIES[0], receiver, HTTP_PROTOBUF))
     assert is_hidden(report(), caplog=caplog)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["doctor", f"http://user:{CANARY}@collector"],
+        ["outage", f"http://collector/?key={CANARY}"],
+        ["doctor", "--protocol", f"http://c?{CANARY}"],
+    ],
+)
+def test_arguments_that_cannot_be(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the command does not understand it repeats without its secrets."""
+    with pytest.raises(SystemExit):
+        main(arguments)
+    told = capsys.readouterr().err
+    assert "error:" in told
+    assert is_hidden(told, caplog=caplog)
+
+
+@pytest.mark.parametrize("fault", [f"/v1/traces?api-key={CANARY}", f"http://user:{CANARY}@collector/"])
+def test_an_exporter_of_others(fault: str, caplog: pytest.LogCaptureFixture) -> None:
+    """One that raises with its whole URL, in each of its calls."""
+
+    class Failing(SpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            raise ConnectionError(f"Max retries exceeded with url: {fault} (Caused by no one)")
+
+        def force_flush(self, timeout_millis: int = 30000) -> bool:
+            raise ConnectionError(f"Max retries exceeded with url: {fault} (Caused by no one)")
+
+        def shutdown(self) -> None:
+            raise ConnectionError(f"Max retries exceeded with url: {fault} (Caused by no one)")
+
+    processor = SheddingSpanProcessor(Failing())
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    provider.get_tracer("test").start_span("span").end()
+    provider.force_flush(5000)
+    provider.shutdown()
+    assert "Max retries exceeded with url: " in caplog.text
+    assert is_hidden(repr(processor.stats()), caplog=caplog)
 
 
 def test_the_outage(receiver: Receiver, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
