@@ -1,6 +1,7 @@
 """What became of spans: the reasons for which one is dropped, and what an export call says of its batch.
 
-Values only. The names of the reasons are the contract: they appear in Stats, in metrics and in log lines.
+Values only. The names of the reasons, and of the kinds of errors, are the contract: they appear in Stats, in metrics
+and in log lines.
 """
 
 from __future__ import annotations
@@ -25,6 +26,20 @@ class DropReason(str, Enum):
     SHUTDOWN = "shutdown"
     ALREADY_SHUTDOWN = "already_shutdown"
     FORK = "fork"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class ExportError(str, Enum):
+    """Why a request did not get through, of which its spans may know nothing: it may have been made again."""
+
+    RATE_LIMITED = "rate_limited"  # the collector asked for less: 429, RESOURCE_EXHAUSTED, or any wait that it named
+    UNAVAILABLE = "unavailable"  # it answered that it cannot take it now: 502, 503, UNAVAILABLE, any fault of its own
+    UNREACHABLE = "unreachable"  # nothing answered: no such name, connection refused or lost, TLS failed
+    TIMEOUT = "timeout"  # no answer in time
+    INVALID = "invalid"  # it refused the request as it is: 400, 401, 404, 413, INVALID_ARGUMENT
+    OTHER = "other"  # an exporter that is not OTLPSpanExporter failed, and did not say how; or a fault of ours
 
     def __str__(self) -> str:
         return self.value

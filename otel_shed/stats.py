@@ -24,6 +24,8 @@ class Stats:
     dropped by the reason.
     started, sampled_out: decisions of the head sampler, and those among them not to record.
     exports_attempted, exports_succeeded: batches handed to the exporter, and those taken but for single spans rejected.
+    export_errors: requests that failed, by how: rate_limited, unavailable, unreachable, timeout, invalid (the collector
+    refused it as it is), other; those that were made again are counted too, and so may be more than batches.
     queued_bytes: what is held, in bytes, what is in flight included.
     oldest_seconds: for how long the oldest span held has been, to within a second or so.
     phase, pressure (0..1), reasons: of the brownout, see BrownoutSnapshot. would_have_shed: spans that went on only
@@ -44,6 +46,7 @@ class Stats:
     sampled_out: int = 0
     exports_attempted: int = 0
     exports_succeeded: int = 0
+    export_errors: Mapping[str, int] = field(default_factory=dict)
     queue_capacity: int = 0
     queued_bytes: int = 0
     oldest_seconds: float = 0.0
@@ -124,6 +127,9 @@ def _of_control(control: OverloadControl, flows: Sequence[Flow], samplers: Seque
     brownout = control.snapshot()
     ceilings = [sampler.ceiling_probability for sampler in samplers]
     policies = [flow.policy.probability for flow in flows if flow.policy is not None and control.holds_traces()]
+    errors: Counter[str] = Counter()
+    for flow in flows:
+        errors.update({error.value: count for error, count in flow.exports.errors.items()})
     budgets = [budget for flow in flows if (budget := flow.state.spans_per_second) is not None]
     return {
         "phase": brownout.phase,
@@ -131,6 +137,7 @@ def _of_control(control: OverloadControl, flows: Sequence[Flow], samplers: Seque
         "reasons": brownout.reasons,
         "sample_probability": min([control.threshold().probability, *ceilings, *policies]),
         "budget_spans_per_second": sum(budgets) if budgets else None,
+        "export_errors": dict(errors),
         "oldest_seconds": max((flow.oldest_seconds for flow in flows), default=0.0),
         "summary": control.summary.snapshot(),
     }

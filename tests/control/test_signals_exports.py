@@ -292,3 +292,18 @@ def test_a_storms_end_is_seen_with_the_first_batch(bench: Bench) -> None:
         bench.clock.advance(0.05)
         brownout.row()
     assert brownout.row().phase is Phase.NORMAL
+
+
+def test_errors_are_counted_by_kind(bench: Bench) -> None:
+    """Of an exporter that tells of requests each one, of another the call; a success is none."""
+    bench.exports.began()
+    bench.attempt("429")
+    bench.attempt("429", 2.0)
+    bench.attempt("503")
+    bench.exports.ended(Outcome(accepted=0, reason=DropReason.RETRY_EXHAUSTED))
+    bench.accept()
+    bench.fail(DropReason.EXPORTER_ERROR)
+    bench.fail(DropReason.EXPORT_TIMEOUT)
+    assert bench.exports.errors == {"rate_limited": 2, "unavailable": 1, "other": 1, "timeout": 1}
+    bench.exports.after_fork_in_child()
+    assert bench.exports.errors == {}

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from otel_shed.control.pressure import Levels, PressureReading
-from otel_shed.outcome import DropReason, Outcome
+from otel_shed.outcome import DropReason, ExportError, Outcome
 
 # OTLP's ways to say "less": the specification's throttling over HTTP and gRPC.
 _THROTTLING_CODES = frozenset({"429", "503", "RESOURCE_EXHAUSTED"})
@@ -55,13 +55,16 @@ class Attempted(Protocol):
     def duration(self) -> float: ...
     @property
     def too_large(self) -> bool: ...
+    @property
+    def error(self) -> ExportError | None: ...
 
 
 class Exports:
     """What the requests of one exporter came to.
 
     ``began`` and ``ended`` go around each export call. An exporter that tells of single requests has ``attempted``
-    called for each; of others the outcome of the call counts as one.
+    called for each; of others the outcome of the call counts as one. errors: requests that failed, by how; it is
+    replaced as a whole.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -74,6 +77,7 @@ class Exports:
         self.asked_for = 0.0  # seconds, of the wait that ends then
         self.refusals = 0  # answers that asked for less, but for those of a collector that is out
         self.busy_since: float | None = None
+        self.errors: Mapping[ExportError, int] = {}
         self._last_answer = clock()
         self._throttled_at = -math.inf
         self._told = False
@@ -89,6 +93,7 @@ class Exports:
     def attempted(self, attempt: Attempted) -> None:
         """One request was made and answered, or not."""
         self._told = True
+        self._count(attempt.error)
         if attempt.too_large:  # that says nothing of how much the collector can take in all
             self._last_answer = self._clock()
             return
@@ -105,13 +110,21 @@ class Exports:
             if outcome.throttled_until is not None:
                 self._throttle(outcome.throttled_until - self._clock())
             late = outcome.reason is DropReason.EXPORT_TIMEOUT
+            if outcome.reason is not None:
+                limited = ExportError.RATE_LIMITED if throttled else ExportError.OTHER
+                self._count(ExportError.TIMEOUT if late else limited)
             self._answered(outcome.reason is None, throttled, late, outcome.duration)
         self._last_answer = self._clock()
         self.busy_since = None
 
     def after_fork_in_child(self) -> None:
-        """The call under way, if there was one, is the parent's."""
+        """The call under way, if there was one, is the parent's, and so are the errors."""
         self.busy_since = None
+        self.errors = {}
+
+    def _count(self, error: ExportError | None) -> None:
+        if error is not None:
+            self.errors = {**self.errors, error: self.errors.get(error, 0) + 1}
 
     def _answered(self, accepted: bool, throttled: bool, timed_out: bool, duration: float) -> None:
         # A collector that throttles is there, and says so: that is the other signal's to tell.
