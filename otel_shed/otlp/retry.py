@@ -20,7 +20,6 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from otel_shed.otlp.wrong_endpoint import html_page, redirect
-from otel_shed.outcome import ExportError
 
 # The specification, "Failures" of OTLP/gRPC; RESOURCE_EXHAUSTED joins them when the server says that it will recover.
 RETRYABLE_GRPC_CODES = frozenset(
@@ -29,8 +28,6 @@ RETRYABLE_GRPC_CODES = frozenset(
 RETRYABLE_IF_RETRY_INFO = "RESOURCE_EXHAUSTED"
 # The specification, "Retryable Response Codes": all other 4xx and 5xx MUST NOT be retried.
 RETRYABLE_HTTP_STATUSES = frozenset({429, 502, 503, 504})
-# Of the others, those that speak of the server and not of the request.
-_FAULTS = frozenset({"INTERNAL", "UNKNOWN"})
 
 # A server may ask for any wait; past an hour it is as likely a mistake (a date in the wrong year, milliseconds given as
 # seconds), and one such answer must not silence a process for days. So we ask again after an hour at the latest.
@@ -91,20 +88,6 @@ class Attempt:
     def throttled(self) -> bool:
         """Whether the server asked us to send less: it named a wait, or used the code that means nothing else."""
         return self.retry_after is not None or self.code == "429"
-
-    @property
-    def error(self) -> ExportError | None:
-        """What kind of failure it was; None for a success, and for a request that this process has interrupted."""
-        if self.accepted or (not self.answered and self.code.lower() == "cancelled"):
-            return None
-        if self.timed_out or self.code == "DEADLINE_EXCEEDED":
-            return ExportError.TIMEOUT
-        if not self.answered:
-            return ExportError.UNREACHABLE
-        if self.throttled or (self.code == RETRYABLE_IF_RETRY_INFO and not self.too_large):
-            return ExportError.RATE_LIMITED
-        is_its_own = self.verdict is Verdict.RETRYABLE or self.code in _FAULTS or self.code.startswith("5")
-        return ExportError.UNAVAILABLE if is_its_own else ExportError.INVALID
 
     def lasting(self, seconds: float) -> Attempt:
         """The same, with its duration; ``dataclasses.replace`` takes five times as long, once for each batch."""

@@ -20,7 +20,6 @@ from otel_shed.otlp.retry import (
     Verdict,
     grpc_failure,
     http_answer,
-    no_answer,
     parse_retry_after,
 )
 from otel_shed.testing.answers import partial_success, retry_info, retry_info_alone
@@ -274,35 +273,3 @@ def test_the_usual_back_off() -> None:
     assert [policy.backoff(failed, lambda: 0.5) for failed in (1, 2, 3, 4, 5, 6, 100)] == [1, 2, 4, 8, 16, 30, 30]
     assert (policy.backoff(1, lambda: 0.0), policy.backoff(1, lambda: 1.0)) == (0.8, 1.2)
     assert policy.throttle(0.1, 5, lambda: 0.5) == 16.0
-
-
-@pytest.mark.parametrize(
-    ("attempt", "error"),
-    [
-        (http_answer(200, {}, b"", now=NOW), None),
-        (http_answer(429, {}, b"", now=NOW), "rate_limited"),
-        (http_answer(503, {"retry-after": "3"}, b"", now=NOW), "rate_limited"),
-        (http_answer(503, {}, b"", now=NOW), "unavailable"),
-        (http_answer(502, {}, b"", now=NOW), "unavailable"),
-        (http_answer(500, {}, b"", now=NOW), "unavailable"),
-        (http_answer(400, {}, b"", now=NOW), "invalid"),
-        (http_answer(401, {}, b"", now=NOW), "invalid"),
-        (http_answer(404, {}, b"", now=NOW), "invalid"),
-        (http_answer(413, {}, b"", now=NOW), "invalid"),
-        (grpc_failure("RESOURCE_EXHAUSTED", "quota", None), "rate_limited"),
-        (grpc_failure("RESOURCE_EXHAUSTED", "message larger than max", None), "invalid"),
-        (grpc_failure("UNAVAILABLE", "", None), "unavailable"),
-        (grpc_failure("UNAVAILABLE", "", None, answered=False), "unreachable"),
-        (grpc_failure("INTERNAL", "", None), "unavailable"),
-        (grpc_failure("DEADLINE_EXCEEDED", "", None), "timeout"),
-        (grpc_failure("DEADLINE_EXCEEDED", "", None, answered=False, timed_out=True), "timeout"),
-        (grpc_failure("INVALID_ARGUMENT", "", None), "invalid"),
-        (grpc_failure("UNAUTHENTICATED", "", None), "invalid"),
-        (no_answer("connection refused"), "unreachable"),
-        (no_answer("timed out", timed_out=True), "timeout"),
-        (no_answer("cancelled"), None),
-    ],
-)
-def test_what_kind_of_error_it_was(attempt: Attempt, error: str | None) -> None:
-    """Whoever is refused can tell why, in five kinds; what this process interrupts is nobody's error."""
-    assert attempt.error == error

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 from otel_shed.control.pressure import Levels, PressureReading
+from otel_shed.control.signals.error_kinds import kind_of
+from otel_shed.otlp.retry import Attempt
 from otel_shed.outcome import DropReason, ExportError, Outcome
 
 # OTLP's ways to say "less": the specification's throttling over HTTP and gRPC.
@@ -38,25 +39,6 @@ _QUICKER_WEIGHT = 1 / 4
 _SLOWER_WEIGHT = 1 / 64
 # Twice the baseline is noise; then 4 times it is 0.50, 8 times 0.75, 40 times 0.95.
 _TOLERANCE = 2.0
-
-
-class Attempted(Protocol):
-    """What is read of one request and its answer; otel_shed.otlp.retry.Attempt is one."""
-
-    @property
-    def accepted(self) -> bool: ...
-    @property
-    def code(self) -> str: ...
-    @property
-    def retry_after(self) -> float | None: ...
-    @property
-    def timed_out(self) -> bool: ...
-    @property
-    def duration(self) -> float: ...
-    @property
-    def too_large(self) -> bool: ...
-    @property
-    def error(self) -> ExportError | None: ...
 
 
 class Exports:
@@ -90,10 +72,10 @@ class Exports:
         self._told = False
         self.busy_since = now
 
-    def attempted(self, attempt: Attempted) -> None:
+    def attempted(self, attempt: Attempt) -> None:
         """One request was made and answered, or not."""
         self._told = True
-        self._count(attempt.error)
+        self._count(kind_of(attempt))
         if attempt.too_large:  # that says nothing of how much the collector can take in all
             self._last_answer = self._clock()
             return
