@@ -23,6 +23,8 @@ MAX_ELEMENTS: Final = 1 << 18
 _LOWEST: Final = -(1 << 63)
 _HIGHEST: Final = (1 << 63) - 1
 _UINT64: Final = (1 << 64) - 1
+# A program with a number of more digits than Python turns into text by default (4,300) has no telemetry in mind.
+_MOST_BITS: Final = 14_284
 # An int's field, if it has one byte; else its tag and lowest seven bits, the seven bits next to them, and the last.
 _ONE_BYTE: Final = tuple(bytes((0x18, bits)) for bits in range(0x80))
 _FIRST: Final = tuple(bytes((0x18, bits | 0x80)) for bits in range(0x80))
@@ -39,13 +41,18 @@ class UnencodableError(Exception):
 
 
 def int_value(value: int) -> bytes:
-    """The body of an AnyValue for a signed number of 64 bits."""
+    """The body of an AnyValue for a number: one of more than 64 bits, signed, becomes decimal text.
+
+    The specification, "Mapping to AnyValue", says that it SHOULD.
+    """
     if 0 <= value < 0x4000:
         return _ONE_BYTE[value] if value < 0x80 else _FIRST[value & 0x7F] + _LAST[value >> 7]
     if 0 < value < 0x200000:
         return _FIRST[value & 0x7F] + _NEXT[value >> 7 & 0x7F] + _LAST[value >> 14]
     if not _LOWEST <= value <= _HIGHEST:
-        raise UnencodableError
+        if value.bit_length() > _MOST_BITS:
+            raise UnencodableError
+        return sized(b"\x0a", int.__repr__(value).encode())
     return b"\x18" + varint(value & _UINT64)
 
 

@@ -8,10 +8,13 @@ from typing import Any
 from unittest.mock import MagicMock, Mock
 
 import pytest
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
 from otel_shed.otlp.encode import EncodeError, Encoder, wrap_span
+from otel_shed.otlp.proof import encode_span
 from tests.otlp.encoders import every_encoder
 from tests.otlp.made_spans import CONTEXT, bounded, canonical, made_span, message, stock_message
 
@@ -110,9 +113,8 @@ def _shared(depth: int) -> list[Any]:
 UNENCODABLE = {
     "an object": object,
     "a number of another make": _NumberLike,
-    "too large an int": lambda: 1 << 63,
-    "too small an int": lambda: -(1 << 63) - 1,
-    "an int too large inside": lambda: [1, [1 << 64]],
+    "an int of more digits than anybody reads": lambda: 10**4300,
+    "such an int inside": lambda: [1, [-(10**4300)]],
     "a set": lambda: {1, 2},
     "a cycle": _cycle,
     "a cycle of maps": _map_cycle,
@@ -137,6 +139,57 @@ def test_a_bad_attribute_costs_itself_and_is_counted(encoder: Encoder, make: Cal
     for part, dropped in ((found, 3), (found.events[0], 1), (found.links[0], 1)):
         assert [attribute.key for attribute in part.attributes] == ["before", "after"]
         assert part.dropped_attributes_count == dropped
+
+
+class _LargeNumber(int):
+    """Says of itself what is not so."""
+
+    def __repr__(self) -> str:
+        return "no number"
+
+    __str__ = __repr__
+
+
+LARGE = [1 << 63, -(1 << 63) - 1, 1 << 64, 10**60, -(10**4299), _LargeNumber(1 << 70)]
+
+
+@every_encoder
+@pytest.mark.parametrize("limit", [None, 4])
+@pytest.mark.parametrize("number", LARGE, ids=lambda number: f"{len(int.__repr__(number))} digits")
+def test_an_int_over_64_bits_becomes_decimal_text(encoder: Encoder, number: int, limit: int | None) -> None:
+    """In span, event and link, alone, in lists and in maps; nothing is dropped for it, and no digit is cut off."""
+    values = {"alone": number, "list": [1, number, "x"], "map": {"in": (number, 2)}, "after": 7}
+    digits = int.__repr__(number)
+    span = made_span(
+        attributes=values, events=[Event("event", bounded(values), 7)], links=[Link(CONTEXT, bounded(values))]
+    )
+    for _ in range(2):
+        found = message(encoder(span, limit))
+        for part in (found, found.events[0], found.links[0]):
+            alone, array, mapping, after = (attribute.value for attribute in part.attributes)
+            assert alone.string_value == digits
+            assert [each.string_value for each in array.array_value.values] == ["", digits, "x"]
+            assert array.array_value.values[0].int_value == 1
+            inner = mapping.kvlist_value.values[0].value.array_value.values
+            assert (inner[0].string_value, inner[1].int_value, after.int_value) == (digits, 2, 7)
+            assert part.dropped_attributes_count == 0
+
+
+@every_encoder
+@pytest.mark.parametrize("number", [(1 << 63) - 1, -(1 << 63), 0, True])
+def test_an_int_of_64_bits_stays_one(encoder: Encoder, number: int) -> None:
+    """To the last."""
+    assert message(encoder(made_span(attributes={"a": number}))) == stock_message(made_span(attributes={"a": number}))
+
+
+def test_a_resource_with_an_int_over_64_bits() -> None:
+    """It is encoded where the resource is, as are the scope's attributes."""
+    resource = Resource({"service.name": "shop", "machine": 1 << 70})
+    scope = InstrumentationScope("shop.web", "1.0", attributes={"number": [1 << 70]})
+    record = encode_span(made_span(resource=resource, instrumentation_scope=scope))
+    assert record.group is not None
+    assert str(1 << 70).encode() in record.group.resource
+    assert str(1 << 70).encode() in record.group.scope
 
 
 class _Unmeasurable(str):
