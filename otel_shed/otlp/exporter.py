@@ -60,7 +60,7 @@ class OTLPSpanExporter(SpanExporter):
 
     What is not given comes from OTEL_EXPORTER_OTLP_TRACES_*, then OTEL_EXPORTER_OTLP_*, then the default.
 
-    protocol: ``grpc`` (default) or ``http/protobuf``. endpoint: for grpc an http or https URL or a target, for HTTP the
+    protocol: ``grpc`` (default) or ``http/protobuf``. endpoint: for grpc a URL of any scheme or a target, for HTTP the
     whole URL (without any path: /v1/traces is added). headers: a mapping, pairs or ``name=value,...``; added to the
     variables'. timeout: seconds of one request, 0 for no limit. compression: ``none``, ``gzip``, for HTTP ``deflate``.
     insecure: no TLS, for grpc (in HTTP the scheme says so). certificate_file, client_key_file,
