@@ -147,6 +147,7 @@ def burst(arguments: argparse.Namespace, receiver: ReceiverProcess, protocol: st
 def figures(arguments: argparse.Namespace) -> Iterator[Figure]:
     if arguments.quick:
         arguments.rounds, arguments.burst = min(arguments.rounds, 3), min(arguments.burst, 10_000)
+        arguments.spans = min(arguments.spans, 8_192)
     with ReceiverProcess() as receiver:
         for protocol, compression in itertools.product(PROTOCOLS, COMPRESSIONS):
             yield from cost(arguments, receiver, protocol, compression)

@@ -2,23 +2,32 @@
 
 Each yields figures (otel_shed/command/comparison.py), which are printed as they come. Candidates take turns within a
 round, so that what slows the machine down slows them all, and ratios are of rounds. Where the figures are to be had in
-plain Python too, the benchmark runs itself once more with OTEL_SHED_PURE_PYTHON=true.
+plain Python too, the benchmark runs itself once more with OTEL_SHED_PURE_PYTHON=true. What was found is in the file of
+``--json`` after each figure, and a benchmark that is ended, by Ctrl-C, by SIGTERM, or because whoever asked for it with
+``--ends-with-input`` is gone, ends what it has started.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import gc
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from benchmarks.neighbours import Neighbours
 from otel_shed.command.comparison import HEADING, NONE, STOCK, Figure, as_json, from_json
+from otel_shed.command.output import check_writable
+from otel_shed.command.surroundings import interrupted_by_sigterm
 from otel_shed.compiled import extension
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +35,7 @@ COMPILED, PLAIN = "otel-shed", "plain Python"
 OURS = PLAIN if extension is None else COMPILED
 # What of this process is ours, and where the compiled parts are missing, is plain Python.
 __all__ = ["COMPILED", "NONE", "OURS", "PLAIN", "STOCK", "options", "plain_too", "present", "take_turns"]
+_ENDING_SECONDS = 10.0
 
 
 def options(doc: str | None, *, rounds: int) -> argparse.ArgumentParser:
@@ -35,7 +45,21 @@ def options(doc: str | None, *, rounds: int) -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="a short run: what is printed is rough")
     parser.add_argument("--no-plain", action="store_true", help="not once more in plain Python")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument(
+        "--at-most", type=float, metavar="SECONDS", help="after so many there is one round of everything that is left"
+    )
+    parser.add_argument("--ends-with-input", action="store_true", help=argparse.SUPPRESS)
     return parser
+
+
+class _Time:
+    """When only one round is left of everything; for the benchmark's main thread."""
+
+    ends: float | None = None
+
+    @classmethod
+    def is_over(cls) -> bool:
+        return cls.ends is not None and time.monotonic() > cls.ends
 
 
 def take_turns(
@@ -43,11 +67,14 @@ def take_turns(
 ) -> dict[str, list[float]]:
     """What each returns in each round; who begins changes from round to round.
 
-    ``collect``: garbage is collected before each turn, so that nobody pays for another's.
+    ``collect``: garbage is collected before each turn, so that nobody pays for another's. It ends after a round if the
+    benchmark's time (``--at-most``) is over.
     """
     told: dict[str, list[float]] = {name: [] for name in works}
     names = list(works)
     for number in range(rounds):
+        if number and _Time.is_over():
+            break
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
             if collect:
@@ -57,36 +84,75 @@ def take_turns(
 
 
 def plain_too(benchmark: str, arguments: argparse.Namespace) -> Iterator[Figure]:
-    """The figures of plain Python, from a process of its own; none where this one is it, or where it is not wanted."""
-    if OURS == PLAIN or arguments.no_plain:
+    """The figures of plain Python, from a process of its own; none where this one is it, or where it is not wanted.
+
+    A quick run does without.
+    """
+    if OURS == PLAIN or arguments.no_plain or arguments.quick:
         return
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "figures.json"
         given = [word for word in sys.argv[1:] if not word.startswith("--json")]
         if arguments.json is not None and str(arguments.json) in given:
             given.remove(str(arguments.json))
-        subprocess.run(
-            [sys.executable, "-m", f"benchmarks.{benchmark}", *given, "--json", str(file)],
-            cwd=ROOT,
-            env={**os.environ, "OTEL_SHED_PURE_PYTHON": "true"},
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
+        command = [sys.executable, "-m", f"benchmarks.{benchmark}", *given, "--json", str(file), "--ends-with-input"]
+        environ = {**os.environ, "OTEL_SHED_PURE_PYTHON": "true"}
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environ, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        ) as process:
+            try:
+                status = process.wait()
+            except BaseException:
+                process.communicate(timeout=_ENDING_SECONDS)  # which ends its input, and so the process
+                raise
+        if status:
+            raise subprocess.CalledProcessError(status, command)
         yield from (figure for figure in read(file) if figure.who not in (STOCK, NONE))
 
 
 def present(arguments: argparse.Namespace, figures: Iterable[Figure]) -> int:
-    """Print them as they come, and write them where they are wanted."""
+    """Print them as they come, and write them where they are wanted; the exit status."""
     # Lines about what is lost are made, as in a program, and not written.
     logging.getLogger().addHandler(logging.NullHandler())
-    print(HEADING, flush=True)
-    told = []
-    for figure in figures:
-        print(figure.line(), flush=True)
-        told.append(figure)
+    if arguments.at_most is not None:
+        _Time.ends = time.monotonic() + arguments.at_most
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps([as_json(figure) for figure in told], indent=1))
+        check_writable([arguments.json])
+    with interrupted_by_sigterm():
+        try:
+            if arguments.ends_with_input:
+                threading.Thread(target=_end_with_input, daemon=True).start()
+            _present(arguments.json, figures)
+        except KeyboardInterrupt:
+            print("Interrupted.", file=sys.stderr)
+            return 128 + signal.SIGINT
     return 0
+
+
+def _present(file: Path | None, figures: Iterable[Figure]) -> None:
+    print(HEADING, flush=True)
+    told: list[Figure] = []
+    neighbours = Neighbours()
+    for figure in figures:
+        # What has it already was measured in another process.
+        others = neighbours.share() if figure.others is None else figure.others
+        found = dataclasses.replace(figure, others=others)
+        print(found.line(), flush=True)
+        told.append(found)
+        if file is not None:
+            # In one piece: whoever reads it when this process is gone finds all figures until then.
+            new = file.with_name(f"{file.name}.new")
+            new.write_text(json.dumps([as_json(figure) for figure in told], indent=1))
+            new.replace(file)
+    if file is not None and not told:
+        file.write_text("[]")
+
+
+def _end_with_input() -> None:
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGINT)
+    threading.Event().wait(_ENDING_SECONDS)
+    os._exit(1)  # whatever holds it up
 
 
 def read(file: Path) -> list[Figure]:

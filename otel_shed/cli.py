@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from otel_shed.command.bench import BENCHMARKS, BenchOptions, run_bench
+from otel_shed.command.bench import BENCHMARKS, INTERRUPTED, BenchOptions, run_bench
 from otel_shed.command.companion import StartError
+from otel_shed.command.output import OutputError
 from otel_shed.otlp.secrets import without_secrets
 from otel_shed.otlp.settings import PROTOCOLS, ExporterSettings
 
 _USAGE = 2  # argparse's
-_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.run(arguments))
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
-        return _INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has had enough; Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -55,6 +55,9 @@ def _demo(arguments: argparse.Namespace) -> int:
         return run_demo(DemoOptions(plan=plan, page=None if arguments.no_html else arguments.out), sys.stdout)
     except StartError as error:
         print(f"otel-shed demo: a process could not be started: {error}", file=sys.stderr)
+        return 1
+    except OutputError as error:
+        print(f"otel-shed demo: the page cannot be written: {error}", file=sys.stderr)
         return 1
 
 
@@ -92,7 +95,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _bench(arguments: argparse.Namespace) -> int:
     try:
         return run_bench(BenchOptions(names=arguments.names, quick=arguments.quick, out=arguments.out), sys.stdout)
-    except OSError as error:
+    except (OutputError, StartError) as error:
         print(f"otel-shed bench: {error}", file=sys.stderr)
         return 1
 
@@ -173,12 +176,15 @@ def _parser() -> argparse.ArgumentParser:
         "bench",
         help="measure what it costs, beside the stock SDK (in a source tree)",
         description="Run the benchmarks of the source tree, stock and otel-shed in turns, and write a table and a "
-        "plot. The exit status is 0 if all of them went through, whatever they found.",
+        "plot. The exit status is 0 if all of them went through, whatever they found. Ctrl-C and SIGTERM end it early: "
+        "what has been measured until then is written.",
     )
     bench.add_argument(
         "names", nargs="*", type=_benchmark, metavar="NAME", help=f"which: {', '.join(BENCHMARKS)} (default: all)"
     )
-    bench.add_argument("--quick", action="store_true", help="a few minutes instead of about 20; rough")
+    bench.add_argument(
+        "--quick", action="store_true", help="within 4 minutes instead of about 20; rough, and compiled only"
+    )
     bench.add_argument(
         "--out",
         type=Path,

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+import psutil
+
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _PORTS = range(
     20_000, 32_000
@@ -51,6 +53,14 @@ def answers(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1.0)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process runs; one that has ended and that nobody has asked for yet does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def bare_environment(variables: Mapping[str, str] = {}) -> dict[str, str]:

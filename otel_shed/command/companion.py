@@ -1,7 +1,8 @@
 """A process beside this one, whose lines are read as they come, and which never outlives it.
 
 Called by the command's main thread; a reader thread owns the process's output and what is learnt from it. The rule:
-once ``close`` has returned the process is gone, whatever state it was in at that moment.
+once ``close`` has returned the process is gone, whatever state it was in at that moment, and so are those that it had
+started.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import atexit
 import os
 import re
+import signal
 import subprocess
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
@@ -37,7 +40,12 @@ class Companion:
     """
 
     def __init__(
-        self, command: Sequence[str], environ: Mapping[str, str] = os.environ, *, ends_with_pipe: bool = False
+        self,
+        command: Sequence[str],
+        environ: Mapping[str, str] = os.environ,
+        *,
+        ends_with_pipe: bool = False,
+        cwd: Path | None = None,
     ) -> None:
         self._output: deque[str] = deque(maxlen=20)
         try:
@@ -45,6 +53,7 @@ class Companion:
             self._process = subprocess.Popen(
                 command,
                 env=dict(environ),
+                cwd=cwd,
                 stdin=subprocess.PIPE if ends_with_pipe else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -82,6 +91,11 @@ class Companion:
             with suppress(OSError):
                 self._process.stdin.close()
 
+    @property
+    def status(self) -> int | None:
+        """Its exit status, negative for a signal; None while it runs."""
+        return self._process.poll()
+
     def wait(self, seconds: float) -> bool:
         """Whether it has ended within ``seconds``; if so, its output is read to the end."""
         try:
@@ -92,13 +106,21 @@ class Companion:
         return True
 
     def close(self) -> None:
-        """End the process, whatever state it is in; its output is read to the end."""
-        if self.running:
+        """End the process and those that it started, whatever state they are in; its output is read to the end."""
+        is_running = self.running
+        self._kill_group()
+        if is_running:
             self._process.kill()  # which takes effect on a stopped process too
             self._process.wait()
         self._reader.join(_LAST_WORDS_SECONDS)
         self.let_go()
         atexit.unregister(self.close)
+
+    def _kill_group(self) -> None:
+        """End what it has started too: its session is a group of its own, which is there while one of them is."""
+        if hasattr(os, "killpg"):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def __enter__(self: Self) -> Self:
         return self

@@ -15,6 +15,8 @@ STOCK = "stock"
 NONE = "no processor"
 _FINEST = 1e-3
 SHARE = "share"  # the unit of what is 0..1, and reads best in per cent
+# Other programs that take more of the machine than this make a goal that was missed say nothing.
+BUSY = 0.1
 
 HEADING = f"{'':<48}{'':<14}{'median':>9} {'unit':<11}{'min .. max':>17}{'to stock':>10}{'min .. max':>17}   goal"
 
@@ -47,7 +49,8 @@ class Figure:
 
     what: the quantity. who: the candidate. value: in ``unit``. ratio: how many times better than the stock part of the
     same round, so above 1 where ours is cheaper; None for stock itself, for the SDK
-    without a processor, and where there is nothing to compare.
+    without a processor, and where there is nothing to compare. others: how much of the machine other programs took
+    meanwhile, 0..1; None where that is not known.
     """
 
     benchmark: str
@@ -57,6 +60,7 @@ class Figure:
     value: Spread
     ratio: Spread | None = None
     goal: Goal | None = None
+    others: float | None = None
 
     @property
     def met(self) -> bool | None:
@@ -77,6 +81,18 @@ class Figure:
         unit = "" if self.goal.of_ratio or self.unit == SHARE else f" {self.unit}"
         return f"at {'least' if self.goal.at_least else 'most'} {limit}{unit}"
 
+    @property
+    def missed_when_busy(self) -> bool:
+        """Whether the goal was missed on a machine that others kept busy: then it may be they."""
+        return self.met is False and self.others is not None and self.others > BUSY
+
+    @property
+    def verdict(self) -> str:
+        """How the goal stands, in words; empty where there is none."""
+        if self.met is not False:
+            return "met" if self.met else ""
+        return f"MISSED, busy machine ({self.others:.0%} other programs)" if self.missed_when_busy else "MISSED"
+
     def line(self) -> str:
         """For a terminal, under ``HEADING``."""
         unit = "" if self.unit == SHARE else self.unit
@@ -85,7 +101,7 @@ class Figure:
         if self.ratio is not None:
             told += f"{self.ratio.median:>9.2f}x{_between(self.ratio):>17}"
         if self.goal is not None:
-            told = f"{told:<126}   {self.goal_text}: {'met' if self.met else 'MISSED'}"
+            told = f"{told:<126}   {self.goal_text}: {self.verdict}"
         return told.rstrip()
 
 
@@ -157,7 +173,7 @@ def markdown(figures: Iterable[Figure]) -> str:
             last = figure.benchmark
         unit = "" if figure.unit == SHARE else f" {figure.unit}"
         ratio, between = ("", "") if figure.ratio is None else (f"{figure.ratio.median:.2f}", _between(figure.ratio))
-        met = {None: "", True: "met", False: "**missed**"}[figure.met]
+        met = figure.verdict.replace("MISSED", "**missed**")
         cells = (
             figure.what,
             figure.who,

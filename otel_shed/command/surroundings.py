@@ -45,11 +45,12 @@ def logs_to(handler: logging.Handler) -> Iterator[None]:
 
 @contextmanager
 def interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM, and a terminal that goes away, end the command as Ctrl-C does."""
+    """SIGTERM, and a terminal that goes away, end the command as Ctrl-C does; what is ignored (nohup) stays so."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     signals = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    signals = [each for each in signals if signal.getsignal(each) is not signal.SIG_IGN]
     before = {each: signal.signal(each, signal.default_int_handler) for each in signals}
     try:
         yield

@@ -5,18 +5,24 @@ from __future__ import annotations
 import io
 import json
 import math
+import signal
+import sys
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_shed import cli
 from otel_shed.cli import main
-from otel_shed.command.bench import BENCHMARKS, PLOT, TABLE, BenchOptions, run_bench
+from otel_shed.command.bench import BENCHMARKS, INTERRUPTED, PLOT, TABLE, BenchOptions, run_bench
 from otel_shed.command.comparison import NONE, STOCK, Figure, Goal, Spread, as_json, compared, from_json, markdown
+from otel_shed.command.output import OutputError
 from otel_shed.command.ratios_plot import ratios_plot
+from tests.launched import Launched, is_alive, until
 
 ROOT = Path(__file__).parent.parent.parent
 SVG = "{http://www.w3.org/2000/svg}"
@@ -33,8 +39,9 @@ def figure(
     ratio: Spread | None = TWENTY,
     goal: Goal | None = None,
     unit: str = "us",
+    others: float | None = None,
 ) -> Figure:
-    return Figure(benchmark="encode", what=what, who=who, unit=unit, value=value, ratio=ratio, goal=goal)
+    return Figure(benchmark="encode", what=what, who=who, unit=unit, value=value, ratio=ratio, goal=goal, others=others)
 
 
 # -- figures -----------------------------------------------------------------------------------------------------
@@ -93,6 +100,15 @@ def test_a_line_and_a_row() -> None:
     ]
 
 
+def test_a_goal_that_is_missed_on_a_busy_machine() -> None:
+    """It says so, in the line and in the table; one that is met, or missed on an idle machine, does not."""
+    busy, idle = (figure(goal=Goal(35.0), others=others) for others in (0.41, 0.04))
+    assert busy.line().endswith("at least 35x: MISSED, busy machine (41% other programs)")
+    assert idle.line().endswith("at least 35x: MISSED")
+    assert figure(goal=Goal(2.0), others=0.41).line().endswith("at least 2x: met")
+    assert markdown([busy]).splitlines()[-1].endswith("| **missed**, busy machine (41% other programs) |")
+
+
 spreads = st.builds(Spread, *[st.floats(-1e6, 1e6)] * 3)
 figures = st.builds(
     Figure,
@@ -103,6 +119,7 @@ figures = st.builds(
     value=spreads,
     ratio=st.none() | spreads,
     goal=st.none() | st.builds(Goal, st.floats(0, 100), st.booleans(), st.booleans()),
+    others=st.none() | st.floats(0, 1),
 )
 
 
@@ -156,6 +173,18 @@ import json, sys
 print("it runs", *sys.argv[3:])
 open(sys.argv[sys.argv.index("--json") + 1], "w").write(json.dumps(json.loads({figures!r})))
 """
+# It has found something, has a child that does not end with it, and does not end by itself.
+ENDLESS = (
+    BENCHMARK
+    + """
+import subprocess
+print("child", subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid, flush=True)
+if {deaf!r}:
+    import threading
+    threading.Event().wait()
+sys.stdin.read()
+"""
+)
 
 
 @pytest.fixture
@@ -164,8 +193,10 @@ def source_tree(tmp_path: Path) -> Path:
     folder = tmp_path / "tree" / "benchmarks"
     folder.mkdir(parents=True)
     (folder / "side_by_side.py").touch()
-    told = json.dumps([as_json(figure(goal=Goal(35.0))), as_json(figure(goal=Goal(15.0)))])
+    told = json.dumps([as_json(figure(goal=Goal(35.0), others=0.5)), as_json(figure(goal=Goal(15.0)))])
     (folder / "encode.py").write_text(BENCHMARK.format(figures=told))
+    (folder / "memory.py").write_text(ENDLESS.format(figures=told, deaf=False))
+    (folder / "sampler.py").write_text(ENDLESS.format(figures=told, deaf=True))
     (folder / "scale.py").write_text("raise SystemExit(3)")
     return folder.parent
 
@@ -174,10 +205,22 @@ def test_it_runs_them_and_writes(source_tree: Path, tmp_path: Path) -> None:
     """What a benchmark prints is shown, what it found stands in a table and a plot, with what it depends on."""
     out, folder = io.StringIO(), tmp_path / "a" / "folder"
     assert run_bench(BenchOptions(names=["encode"], quick=True, out=folder), out, source_tree) == 0
-    assert "\nencode\nit runs --quick\n" in out.getvalue()
+    assert "\nencode\nit runs --ends-with-input --quick --at-most " in out.getvalue()
     assert "1 of 2 goals met." in out.getvalue()
+    assert (
+        "1 of the 1 missed goals were missed on a busy machine: other programs took up to 50% of it" in out.getvalue()
+    )
     table = (folder / TABLE).read_text()
-    for word in ("compiled parts", "opentelemetry-sdk", "Python 3", "CPUs", "a quick run", "**missed**", f"({PLOT})"):
+    for word in (
+        "compiled parts",
+        "opentelemetry-sdk",
+        "Python 3",
+        "CPUs",
+        "a quick run",
+        "**missed**",
+        f"({PLOT})",
+        "busy machine",
+    ):
         assert word in table
     ElementTree.fromstring((folder / PLOT).read_text())
 
@@ -190,6 +233,60 @@ def test_one_that_fails_is_passed_over(source_tree: Path, tmp_path: Path) -> Non
     table = (tmp_path / TABLE).read_text()
     assert "scale failed" in table
     assert "| a span |" in table
+
+
+COMMAND = """
+import sys
+from pathlib import Path
+from otel_shed.command.bench import BenchOptions, run_bench
+sys.exit(run_bench(BenchOptions(names=sys.argv[3:], out=Path(sys.argv[2])), sys.stdout, Path(sys.argv[1])))
+"""
+
+
+def children_of(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+@pytest.mark.parametrize("name", ["memory", "sampler"])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted(source_tree: Path, tmp_path: Path, signum: signal.Signals, name: str) -> None:
+    """What was found until then is written, also of the one that ran, and none of its processes is left."""
+    with Launched([sys.executable, "-c", COMMAND, source_tree, tmp_path, "encode", name, "scale"]) as command:
+        command.wait_for_line("child ")
+        children = children_of(command.pid)
+        assert len(children) == 2
+        command.send(signum)
+        assert command.wait(20) == INTERRUPTED, command.output
+    assert f"Interrupted in {name}; its other figures are missing." in command.lines
+    assert "Not run: scale." in command.lines
+    assert "2 of 4 goals met." in command.output
+    table = (tmp_path / TABLE).read_text()
+    assert table.count("| a span |") == 4
+    assert "- Not run: scale." in table
+    until(lambda: not any(is_alive(child) for child in children), timeout=5)
+
+
+def test_killed(source_tree: Path, tmp_path: Path) -> None:
+    """A benchmark whose command is gone ends by itself."""
+    with Launched([sys.executable, "-c", COMMAND, source_tree, tmp_path, "memory"]) as command:
+        command.wait_for_line("child ")
+        children = children_of(command.pid)
+        command.send(signal.SIGKILL)
+        command.wait(5)
+        until(lambda: not is_alive(children[0]), timeout=10)
+        children[1].kill()
+
+
+def test_a_quick_run_has_an_end(source_tree: Path, tmp_path: Path) -> None:
+    """What does not come to its end in time is ended; what it found is there, what was not reached is named."""
+    out = io.StringIO()
+    options = BenchOptions(names=["memory", "encode"], quick=True, out=tmp_path)
+    began = time.monotonic()
+    assert run_bench(options, out, source_tree, quick_seconds=1.0) == 1
+    assert time.monotonic() - began < 15
+    assert "memory was ended, the time was over; its other figures are missing.\n" in out.getvalue()
+    assert out.getvalue().endswith("encode was ended, the time was over; its figures are missing.\n")
+    assert (tmp_path / TABLE).read_text().count("| a span |") == 2
 
 
 def test_without_a_source_tree(tmp_path: Path) -> None:
@@ -220,6 +317,15 @@ def test_a_benchmark_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> No
         main(["bench", "faster"])
     assert ended.value.code == 2
     assert "'faster' is none of encode, place" in capsys.readouterr().err
+
+
+def test_a_table_that_cannot_be_written(source_tree: Path, tmp_path: Path) -> None:
+    """That is said before anything is measured."""
+    (tmp_path / TABLE).mkdir()
+    out = io.StringIO()
+    with pytest.raises(OutputError, match=str(tmp_path / TABLE)):
+        run_bench(BenchOptions(names=["encode"], out=tmp_path), out, source_tree)
+    assert out.getvalue() == ""
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
