@@ -2,7 +2,7 @@
 
 Called by the command on its main thread, which starts the processes of both sides and watches them. The rules: whatever
 happens, Ctrl-C included, no process is left when ``run_demo`` has returned; what was seen up to then is printed and
-written.
+written. The page is known to be writable before anything begins.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from otel_shed.command.output import check_writable
+from otel_shed.command.storm.figures import settling_seconds
 from otel_shed.command.storm.live import HEADING, Tally, row
 from otel_shed.command.storm.page import Show, page
 from otel_shed.command.storm.run import OURS, STOCK, Outcome, Plan, Side, SideName
@@ -37,7 +39,13 @@ class DemoOptions:
 
 
 def run_demo(options: DemoOptions, out: TextIO) -> int:
-    """Run it; the exit status. Raises StartError if one of the processes cannot be started."""
+    """Run it; the exit status.
+
+    Raises StartError if one of the processes cannot be started; OutputError, before any is, if the page cannot be
+    written.
+    """
+    if options.page is not None:
+        check_writable([options.page])
     with interrupted_by_sigterm():
         return _Demo(options, out, at_the_same_time=_cores() >= _CORES_FOR_BOTH).run()
 
@@ -74,11 +82,14 @@ class _Demo:
         plan = self._options.plan
         how = "answers late" if plan.mode == "slow" else "refuses what is more"
         order = "Both sides at the same time" if self._together else "One side after the other"
+        where = "in the rows below and in the table" + (", and on the page" if self._options.page else "")
         self._out.write(
             f"Workload:  {plan.rate:,.0f} spans a second for {plan.seconds:g} s, then {plan.calm_rate:,.0f} for "
             f"{plan.calm:g} s; ten-span traces of 2 s, {100 * plan.failing:g} % of them fail.\n"
             f"Collector: takes {plan.capacity:,.0f} spans a second, and {how}; {plan.protocol}, on loopback.\n"
-            f"{order}: the stock BatchSpanProcessor, and otel-shed.\n\n"
+            f"{order}: the stock BatchSpanProcessor, and otel-shed.\n"
+            f"Counted:   traces that start from {settling_seconds(plan.seconds):g} s of the storm to its end, "
+            f"{where}.\n\n"
         )
 
     def _play(self, names: Iterable[SideName]) -> None:

@@ -34,6 +34,7 @@ def outcome(keep: Keep, *, phases: bool = False) -> Outcome:
         arrived=arrived,
         refused=[(BEGAN, 10)],
         readings=readings,
+        storm=(BEGAN, BEGAN + 10),
         closings=[closing(readings[-1], len(arrived))],
         counted=len(arrived),
     )
@@ -58,9 +59,6 @@ def reading(at: float, *, phases: bool = False) -> Reading:
 def closing(last: Reading, exported: int, *, ended: int = 2100) -> Closing:
     dropped = {"over_budget": ended - exported}
     return Closing(
-        began=BEGAN,
-        storm_ended=BEGAN + 10,
-        storm_spans=2000,
         ended=ended,
         unsampled=0,
         ends=EndTimes(2000, 1e-5, 1e-4, 1e-3, 1e-2),

@@ -11,9 +11,10 @@ import pytest
 from otel_shed.command import demo
 from otel_shed.command.companion import StartError
 from otel_shed.command.demo import DemoOptions, run_demo
+from otel_shed.command.output import OutputError, check_writable
 from otel_shed.command.storm.live import HEADING, Tally, row
 from otel_shed.command.storm.run import OURS, STOCK, Outcome, Plan, SideName
-from tests.command.made_outcomes import PLAN, SPANS, outcome, torn, whole
+from tests.command.made_outcomes import BEGAN, PLAN, SPANS, outcome, torn, whole
 
 
 class MadeUp:
@@ -132,11 +133,41 @@ def test_spans_that_are_unaccounted_for(monkeypatch: pytest.MonkeyPatch, out: io
 
 
 def test_a_page_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, out: io.StringIO, tmp_path: Path) -> None:
+    """It is said before any process is started."""
+    sides = MadeUp(torn(), whole())
+    for page in (tmp_path, tmp_path / "missing" / "page.html"):
+        with pytest.raises(OutputError, match=str(page)):
+            play(monkeypatch, sides, out, page=page)
+    assert (sides.events, out.getvalue()) == ([], "")
+
+
+def test_a_page_that_can_no_longer_be_written(
+    monkeypatch: pytest.MonkeyPatch, out: io.StringIO, tmp_path: Path
+) -> None:
     """It is said, and the status is 1; the figures are there all the same."""
-    status, text = play(monkeypatch, MadeUp(torn(), whole()), out, page=tmp_path)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    class Removes(MadeUp):
+        def __call__(self, name: SideName, plan: Plan) -> MadeUpSide:
+            if name == OURS:
+                folder.rmdir()
+            return super().__call__(name, plan)
+
+    status, text = play(monkeypatch, Removes(torn(), whole()), out, page=folder / "page.html")
     assert status == 1
     assert "The page could not be written" in text
     assert "OK: " in text
+
+
+def test_a_page_that_is_there_is_kept_until_the_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """That it can be written is found out without writing it, and leaves no file behind."""
+    old, new = tmp_path / "old.html", tmp_path / "new.html"
+    old.write_text("of yesterday")
+    monkeypatch.setattr(demo, "Side", MadeUp(torn(), whole()))
+    check_writable([old, new])
+    assert old.read_text() == "of yesterday"
+    assert not new.exists()
 
 
 def test_no_page(monkeypatch: pytest.MonkeyPatch, out: io.StringIO) -> None:
@@ -164,18 +195,28 @@ def test_a_side_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch, out: io.
 
 
 def test_the_tally() -> None:
-    """It comes to the same whether all is taken at once or bit by bit, in any order of spans and traces."""
+    """It comes to the same whether all is taken at once or bit by bit, in any order of spans and traces.
+
+    And it is what the table has: traces that start in the window, each span once.
+    """
     made = outcome(lambda number: number % (SPANS + 1), phases=True)
+    made = replace(made, arrived=[*made.arrived, *made.arrived[500:600]])
     at_once, bit_by_bit = Tally(), Tally()
     at_once.take(made)
     for share in range(11):
         spans, traces = len(made.arrived) * share // 10, len(made.started) * max(0, share - 2) // 8
-        bit_by_bit.take(replace(made, arrived=made.arrived[:spans], started=made.started[:traces]))
+        part = replace(made, arrived=made.arrived[:spans], started=made.started[:traces])
+        if share < 10:  # not over yet
+            part = replace(part, storm=(BEGAN, None if traces < 200 else BEGAN + 10), closings=[])
+        bit_by_bit.take(part)
+    figures = made.figures()
+    assert figures is not None
     for tally in (at_once, bit_by_bit):
-        assert tally.whole == sum(number % (SPANS + 1) == SPANS for number in range(210))
-        assert tally.in_part == sum(0 < number % (SPANS + 1) < SPANS for number in range(210))
-        assert tally.failed == 21
-        assert tally.failed_whole == sum(number % (SPANS + 1) == SPANS for number in range(0, 210, 10))
+        assert tally.whole == figures.whole == sum(number % (SPANS + 1) == SPANS for number in range(100, 200))
+        assert tally.in_part == figures.traces - figures.whole
+        assert tally.in_part == sum(0 < number % (SPANS + 1) < SPANS for number in range(100, 200))
+        assert tally.failed == figures.failed == 10
+        assert tally.failed_whole == figures.failed_whole
         assert (tally.load, tally.phase) == ("calm", "recovery")
 
 
@@ -185,11 +226,11 @@ def test_the_row_stands_under_its_heading() -> None:
     stock.take(torn())
     names = HEADING.splitlines()[1]
     before = row(stock, ours)
-    assert before.split() == ["14.8", "calm", "10", "200", "1/21"]
+    assert before.split() == ["14.8", "calm", "0", "100", "0/10"]
     ours.take(replace(whole(), readings=[]))
     ours.take(whole())
     after = row(stock, ours)
-    for count, heading in (("10", "whole"), ("200", "in part")):
+    for count, heading in (("0", "whole"), ("100", "in part")):
         assert after.index(count) + len(count) == names.index(heading) + len(heading)
     assert after.endswith("recovery")
     assert len(f"{after.removesuffix('recovery')}shed optional") < 80

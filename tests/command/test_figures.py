@@ -7,8 +7,8 @@ from dataclasses import fields, replace
 
 import pytest
 
-from otel_shed.command.storm.figures import Figures, Window, make_figures
-from otel_shed.command.storm.table import cells, rows, table
+from otel_shed.command.storm.figures import Figures, Window, make_figures, settling_seconds
+from otel_shed.command.storm.table import HEADLINES, Verdict, cells, groups, table
 from otel_shed.command.storm.testimony import Arrived, EndTimes, Started
 
 # From 0 to 20 s; what starts from the fifth second on counts.
@@ -29,7 +29,7 @@ def whole(name: str, at: float = 11.0, threshold: int | None = None) -> list[Arr
 
 
 def figures(started: Sequence[Started], arrived: Iterable[Arrived] = ()) -> Figures:
-    return make_figures(started, list(arrived), WINDOW, offered=5000.0, ends=EndTimes())
+    return make_figures(started, list(arrived), WINDOW, ends=EndTimes())
 
 
 def test_whole_traces() -> None:
@@ -46,6 +46,19 @@ def test_nothing() -> None:
     assert (found.whole_share, found.failed_whole_share, found.estimate) == (None, None, None)
     assert (found.accepted, found.capacity_used, found.recovered_after) == (0, 0.0, None)
     assert figures([trace("a")]).whole_share is None
+
+
+@pytest.mark.parametrize(("storm", "settling"), [(60.0, 5.0), (10.0, 5.0), (4.0, 2.0)])
+def test_a_short_storm_counts_from_its_middle(storm: float, settling: float) -> None:
+    """The first five seconds do not count, of a storm that is shorter than ten its first half."""
+    assert settling_seconds(storm) == settling
+
+
+def test_a_storm_that_ends_before_anything_counts() -> None:
+    """There is no share, no rate and no use of the capacity, rather than one of no time."""
+    found = make_figures([trace("a", 1.0)], whole("a", 2.0), replace(WINDOW, ended=103.0), ends=EndTimes())
+    assert (found.whole_share, found.offered, found.capacity_used) == (None, None, None)
+    assert cells(found)["Span.end(), p99"] == "-"
 
 
 @pytest.mark.parametrize(("at", "counts"), [(4.9, False), (5.0, True), (19.9, True), (20.0, False)])
@@ -125,9 +138,49 @@ def test_the_table() -> None:
     assert lines[0].split() == ["stock", "otel-shed"]
     assert "  delivered traces that are whole                          -     100.0 %" in lines
     assert "  p99 of Span.end(), stock = 1                             1        1.33" in lines
-    assert len(lines) == len(cells(found)) + 2
-    assert [label for label, _, _ in rows(None, found)] == list(cells(found))
+    assert len(lines) == len(cells(found)) + 4
+    assert [label for rows in groups(None, found).values() for label, _, _ in rows] == list(cells(found))
     assert list(table(None, None)) == lines[:1]
+
+
+def test_the_table_says_of_what_time_its_figures_are() -> None:
+    """What is of the window stands under it, and what is of the whole run under that."""
+    lines = list(table(None, figures([trace("a")], whole("a"))))
+    counted, run = lines.index("From 5 s of the storm to its end:"), lines.index("The whole run:")
+    [traces], [offered], [accepted] = (
+        [number for number, line in enumerate(lines) if line.startswith(f"  {label}")]
+        for label in ("traces delivered, and whole ones", "spans offered a second, really", "spans accepted, in all")
+    )
+    assert counted < traces < run
+    assert counted < offered < run < accepted
+
+
+@pytest.mark.parametrize(
+    ("stock", "ours", "verdicts"),
+    [
+        (4e-5, 1e-5, ("worse", "better")),
+        (1e-5, 4e-5, ("better", "worse")),
+        (1e-5, 1.4e-5, ("even", "even")),
+        (None, 1e-5, ("", "")),
+    ],
+)
+def test_who_is_better(stock: float | None, ours: float | None, verdicts: tuple[Verdict, Verdict]) -> None:
+    """Whichever side it is, unless they differ by no more than two runs do, or one is not known."""
+    made = [
+        None if p99 is None else replace(figures([trace("a")]), ends=EndTimes(1, 1e-6, p99)) for p99 in (stock, ours)
+    ]
+    assert next(each for each in HEADLINES if each.label == "Span.end(), p99").verdicts(*made) == verdicts
+
+
+def test_who_is_better_at_shares() -> None:
+    """More whole traces are better, and an estimate that is nearer to the truth, on either side of it."""
+    found = figures([trace("a")], whole("a"))
+    worse = replace(found, whole_share=0.5, failed_whole_share=0.0, span_estimate=0.3)
+    better = replace(found, whole_share=0.99, failed_whole_share=0.5, span_estimate=-0.1)
+    for each in HEADLINES[:3]:
+        assert each.verdicts(worse, better) == ("worse", "better")
+        assert each.verdicts(better, worse) == ("better", "worse")
+        assert each.verdicts(worse, worse) == ("even", "even")
 
 
 def test_the_table_says_what_is_wrong() -> None:

@@ -86,6 +86,7 @@ def test_what_the_pictures_show() -> None:
     assert marks[0] == {"whole": 5, "torn": 10, "lost": 0}
     assert marks[1] == {"whole": 15, "torn": 0, "lost": 0}
     assert marks[2] == {"whole": 1, "torn": 20, "lost": 0}
+    assert re.findall(r'class="tick y"[^>]*>([^<]*)<', failures[0]) == ["0", "10", "0"]  # those that count
     assert marks[3] == {"whole": 21, "torn": 0, "lost": 0}
     bands = re.findall(r'class="phase (\w+)"', pictures(torn(), whole())[0].plots[1])
     assert bands == list(PHASES)
@@ -97,6 +98,48 @@ def test_every_colour_has_a_light_and_a_dark_one(colour: str) -> None:
     text = made(torn(), whole())
     assert text.count(f"--{colour}: #") == 2
     assert f"i.{colour} {{ background: var(--{colour}); }}" in text
+
+
+def test_the_window_is_the_same_in_every_picture() -> None:
+    """What does not count is under a veil, but for the memory, which is of the whole run; what does is named."""
+    for picture in pictures(torn(), whole()):
+        for plot in picture.plots:
+            marks = [node for node in ElementTree.fromstring(plot) if node.get("class") == "veil"]
+            [counted] = [node for node in ElementTree.fromstring(plot) if node.get("class") == "storm"]
+            assert "storm: counted" in plot
+            if picture.title != "Memory of the process":
+                before, after = ((float(m.get("x", 0)), float(m.get("width", 0))) for m in marks)
+                assert before[0] + before[1] == pytest.approx(float(counted.get("x", 0)), abs=0.2)
+                assert after[0] == pytest.approx(before[0] + 2 * before[1], abs=0.2)
+
+
+def test_a_card_has_the_colour_of_who_is_better() -> None:
+    """Also where that is not ours; and where both are alike, neither has one."""
+    [ended] = whole().closings
+    slow = replace(whole(), closings=[replace(ended, ends=replace(ended.ends, p99=3e-4))])
+
+    def classes(stock: Outcome, ours: Outcome, text: str) -> list[str]:
+        return re.findall(r"<dd class='(\w*)'>", made(stock, ours).split(f"<dt>{text}</dt>")[1].split("</div>")[0])
+
+    assert classes(torn(), whole(), "failed traces that arrive whole") == ["worse", "better"]
+    assert classes(torn(), slow, r"99 of 100 calls of Span.end() take at most") == ["better", "worse"]
+    assert classes(torn(), whole(), r"99 of 100 calls of Span.end() take at most") == ["even", "even"]
+    assert classes(slow, torn(), r"99 of 100 calls of Span.end() take at most") == ["worse", "better"]
+
+
+def test_what_is_explained() -> None:
+    """Each phase that was seen, why the offered rate falls, what counts, and what a difference between runs is."""
+    text = " ".join(Elements(made(torn(), whole())).text)
+    for phase in PHASES:
+        assert f"{phase.replace('_', ' ')}" in text
+    for words in (
+        "Nothing presses",
+        "from 200 to 200 spans a second at 10 s is the end of the storm",
+        "start from 5 s after the beginning of the storm until its end",
+        "Two runs of the same side differ",
+    ):
+        assert words in text
+    assert "Nothing presses" not in made(torn(), None)  # stock has no phases
 
 
 def test_one_side_alone() -> None:

@@ -21,12 +21,12 @@ def test_a_side_that_came_to_its_end() -> None:
     assert (figures.whole_share, figures.failed_whole_share) == (1.0, 1.0)
     assert figures.offered == pytest.approx(200.0)
     assert (figures.ends.p99, figures.memory) == (1e-4, 60 << 20)
-    assert figures.cpu == pytest.approx(9.75 / 2)
+    assert figures.cpu == pytest.approx(4.75 / 2)  # from the fifth second on
 
 
 def test_a_side_that_did_not() -> None:
-    """The storm goes from the first trace to the last reading in it; of an account nothing is known."""
-    made = replace(whole(), closings=[], readings=whole().readings[:21])
+    """The storm goes to the last reading in it; of an account nothing is known."""
+    made = replace(whole(), closings=[], readings=whole().readings[:21], storm=(BEGAN, None))
     assert made.window == Window(began=BEGAN, ended=BEGAN + 5, capacity=PLAN.capacity)
     assert (made.exported, made.unaccounted) == (None, None)
     figures = made.figures()
@@ -38,6 +38,15 @@ def test_a_side_that_hardly_began() -> None:
     """Without a trace or a reading there are no figures."""
     assert replace(whole(), closings=[], started=[]).figures() is None
     assert replace(whole(), closings=[], readings=[]).figures() is None
+    assert replace(whole(), closings=[], storm=None).figures() is None
+
+
+def test_a_side_that_was_ended_before_anything_counts() -> None:
+    """What counts is a window of no time: nothing of it is known, and of ``Span.end()`` least of all."""
+    made = replace(whole(), closings=[], readings=whole().readings[:9], storm=(BEGAN, None))
+    figures = made.figures()
+    assert figures is not None
+    assert (figures.traces, figures.whole_share, figures.offered, figures.ends.spans) == (0, None, None, 0)
 
 
 def test_two_processes() -> None:

@@ -1,7 +1,8 @@
 """What a storm came to: from the traces that were started and the spans that arrived to the figures of one side.
 
-Pure functions and values. A trace counts from ``SETTLED_SECONDS`` after the storm's beginning on, by its start: before
-that what overflows is what was queued while nothing was known of the collector.
+Pure functions and values. One window of time holds for every figure, live and in the end: from ``settling_seconds``
+after the storm's beginning to the storm's end. A trace counts if it starts in the window. Before the window, what
+overflows is what was queued while nothing was known of the collector.
 """
 
 from __future__ import annotations
@@ -12,22 +13,36 @@ from dataclasses import dataclass
 from otel_shed.command.storm.testimony import Arrived, EndTimes, Started
 from otel_shed.control.threshold import adjusted_count
 
-SETTLED_SECONDS = 5.0
+_SETTLED_SECONDS = 5.0
 # Every span has been delivered again only if that lasts for so long.
 _LASTS_SECONDS = 1.0
 
 
+def settling_seconds(storm_seconds: float) -> float:
+    """Seconds at the beginning of a storm of this length that do not count: five, or half of a short storm."""
+    return min(_SETTLED_SECONDS, storm_seconds / 2)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """The storm, in seconds of ``time.monotonic``, and what its collector takes, in spans a second."""
+    """The storm, in seconds of ``time.monotonic``, and what its collector takes, in spans a second.
+
+    settling: seconds at the storm's beginning that do not count.
+    """
 
     began: float
     ended: float
     capacity: float
+    settling: float = _SETTLED_SECONDS
 
     @property
     def settled(self) -> float:
-        return self.began + SETTLED_SECONDS
+        return self.began + self.settling
+
+    @property
+    def seconds(self) -> float:
+        """How long the part of the storm that counts is; 0 if the storm ended before it began."""
+        return max(0.0, self.ended - self.settled)
 
     def counts(self, trace: Started) -> bool:
         """Whether a trace is one of those that the figures are made of."""
@@ -56,20 +71,22 @@ class Trace:
 class Figures:
     """Shares are 0..1, None where there is nothing to have a share in; seconds; spans and traces in numbers.
 
-    offered: spans a second that were really started in the storm. accepted: spans that arrived, in all.
-    repeated: spans that arrived once more. traces, whole, failed, failed_whole: of the traces that count, those of
-    which something arrived, the whole ones among them, those that failed, and those of them that arrived whole.
+    settling: seconds at the storm's beginning that do not count. offered: spans a second that were really started.
+    accepted: spans that arrived in the whole run. repeated: spans that arrived once more.
+    traces, whole, failed, failed_whole: of the traces that count, those of which something arrived, the whole ones
+    among them, those that failed, and those of them that arrived whole.
     whole_share, failed_whole_share: the same. estimate: traces by the adjusted counts of those that arrived, against
     their true number: 0 is right, -0.79 is 79 % too few; span_estimate: the same of spans. capacity_used: by spans
-    accepted in the storm.
+    accepted in the window.
     mixed: traces that count whose spans have different thresholds. orphans: spans of traces that count whose parent
     did not arrive. unwanted: spans that arrived though their trace's parent had decided not to sample.
     recovered_after: from the storm's end on until every span started is delivered; None if that was not seen.
     watched: for how long after the storm spans were started. unaccounted: by the library's account; None without one.
-    memory: bytes at most. cpu: seconds of the process in the storm.
+    ends: of the window. memory: bytes at most in the whole run. cpu: seconds of the process in the window.
     """
 
-    offered: float
+    settling: float
+    offered: float | None
     accepted: int
     repeated: int
     traces: int
@@ -108,7 +125,6 @@ def make_figures(
     arrived: Sequence[Arrived],
     window: Window,
     *,
-    offered: float,
     ends: EndTimes,
     unaccounted: int | None = None,
     memory: int = 0,
@@ -122,8 +138,10 @@ def make_figures(
     whole = sum(trace.is_whole for trace in delivered)
     failed_whole = sum(trace.is_whole for trace in failed)
     first = {(span.trace_id, span.span_id): span for span in reversed(arrived)}
+    offered = sum(trace.spans for trace in started if window.settled <= trace.at < window.ended)
     return Figures(
-        offered=offered,
+        settling=window.settling,
+        offered=offered / window.seconds if window.seconds else None,
         accepted=len(first),
         repeated=len(arrived) - len(first),
         traces=len(delivered),
@@ -169,10 +187,9 @@ def _off(estimate: float, true: int) -> float | None:
 
 
 def _capacity_used(spans: Iterable[Arrived], window: Window) -> float | None:
-    seconds = window.ended - window.settled
-    if seconds <= 0:
+    if not window.seconds:
         return None
-    return sum(window.settled <= span.at < window.ended for span in spans) / (seconds * window.capacity)
+    return sum(window.settled <= span.at < window.ended for span in spans) / (window.seconds * window.capacity)
 
 
 def _orphans(spans: Iterable[Arrived], traces: Mapping[str, Trace], window: Window) -> int:

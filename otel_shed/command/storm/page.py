@@ -12,19 +12,12 @@ from dataclasses import dataclass
 from html import escape
 from importlib.metadata import version
 
-from otel_shed.command.storm.figures import SETTLED_SECONDS, Figures
+from otel_shed.command.storm.explained import differences, what_counts
+from otel_shed.command.storm.figures import Figures, settling_seconds
 from otel_shed.command.storm.pictures import Picture, pictures
 from otel_shed.command.storm.run import Outcome, Plan
 from otel_shed.command.storm.style import STYLE
-from otel_shed.command.storm.table import cells, rows
-
-# What the page begins with, by the table's words.
-_HEADLINES = {
-    "delivered traces that are whole": "delivered traces that are whole",
-    "failed traces that arrive whole": "failed traces that arrive whole",
-    "traces by adjusted counts, against the truth": "traces as counted from what arrived, off by",
-    "Span.end(), p99": "99 of 100 calls of Span.end() take at most",
-}
+from otel_shed.command.storm.table import HEADLINES, cells, counted_time, groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +35,7 @@ def page(show: Show) -> str:
     stock, ours = (outcome.figures() if outcome else None for outcome in (show.stock, show.ours))
     parts = [
         f"<h1>The same storm, twice</h1>\n<p class='lead'>{_lead(show.plan)}</p>",
-        _headlines(stock, ours),
+        _headlines(show.plan, stock, ours),
         *(_figure(picture, _sides(show)) for picture in pictures(show.stock, show.ours)),
         _table(stock, ours),
         _notes(show),
@@ -71,14 +64,22 @@ def _lead(plan: Plan) -> str:
     )
 
 
-def _headlines(stock: Figures | None, ours: Figures | None) -> str:
+def _headlines(plan: Plan, stock: Figures | None, ours: Figures | None) -> str:
     left, right = (cells(each) if each else {} for each in (stock, ours))
-    cards = "".join(
-        f"<div><dt>{escape(text)}</dt><dd><span class='was'>{_nice(left.get(label, '-'))}</span>"
-        f"<span class='is'>{_nice(right.get(label, '-'))}</span></dd></div>"
-        for label, text in _HEADLINES.items()
+    cards = ""
+    for each in HEADLINES:
+        sides = zip(("stock", "otel-shed"), (left, right), each.verdicts(stock, ours), strict=True)
+        cards += f"<div><dt>{escape(each.text)}</dt>" + "".join(
+            f"<dd class='{verdict}'><span>{name}</span> <b>{_nice(found.get(each.label, '-'))}</b></dd>"
+            for name, found, verdict in sides
+        )
+        cards += "</div>"
+    return (
+        f"<dl class='cards'>{cards}</dl>\n<p class='key'>{counted_time(settling_seconds(plan.seconds))}, as is all "
+        "that is counted on this page. <span class='better'>Blue, bold,</span> is the better side and "
+        "<span class='worse'>orange</span> the worse one, whichever that is; where they differ by no more than two "
+        "runs of the same side do, neither has a colour.</p>"
     )
-    return f"<dl class='cards'>{cards}</dl>\n<p class='key'><span class='was'>stock</span> <span>otel-shed</span></p>"
 
 
 def _figure(picture: Picture, sides: Sequence[str]) -> str:
@@ -89,18 +90,28 @@ def _figure(picture: Picture, sides: Sequence[str]) -> str:
     )
     return (
         f"<section>\n<h2>{escape(picture.title)}</h2>\n<p>{escape(picture.text)}</p>\n"
-        f"<p class='legend'>{legend}</p>\n<div class='pair'>{plots}</div>\n</section>"
+        f"<p class='legend'>{legend}</p>\n<div class='pair'>{plots}</div>\n{_explained(picture)}</section>"
     )
+
+
+def _explained(picture: Picture) -> str:
+    if not picture.notes:
+        return ""
+    notes = "".join(f"<dt>{escape(word)}</dt><dd>{escape(meaning)}</dd>\n" for word, meaning in picture.notes)
+    return f"<dl class='notes'>\n{notes}</dl>\n"
 
 
 def _table(stock: Figures | None, ours: Figures | None) -> str:
-    lines = "".join(
-        f"<tr><th scope='row'>{escape(label)}</th><td>{_nice(left)}</td><td>{_nice(right)}</td></tr>\n"
-        for label, left, right in rows(stock, ours)
-    )
+    bodies = ""
+    for time, rows in groups(stock, ours).items():
+        lines = "".join(
+            f"<tr><th scope='row'>{escape(label)}</th><td>{_nice(left)}</td><td>{_nice(right)}</td></tr>\n"
+            for label, left, right in rows
+        )
+        bodies += f"<tbody>\n<tr><th scope='rowgroup' colspan='3'>{escape(time)}</th></tr>\n{lines}</tbody>\n"
     return (
         "<section>\n<h2>All figures</h2>\n<table>\n<thead><tr><td></td><th scope='col'>stock</th>"
-        f"<th scope='col'>otel-shed</th></tr></thead>\n<tbody>\n{lines}</tbody>\n</table>\n</section>"
+        f"<th scope='col'>otel-shed</th></tr></thead>\n{bodies}</table>\n</section>"
     )
 
 
@@ -119,10 +130,8 @@ def _said(show: Show) -> Iterator[str]:
         f"({escape(plan.protocol)}) on loopback. The storm lasts {plan.seconds:g} s, the calm after it, at "
         f"{plan.calm_rate:,.0f} spans a second, {plan.calm:g} s."
     )
-    yield (
-        f"The figures are of the traces that start from {SETTLED_SECONDS:g} s after the beginning of the storm on; the "
-        "pictures are of all. A trace is whole if each of its ten spans arrived."
-    )
+    yield what_counts(settling_seconds(plan.seconds))
+    yield differences()
     yield f"What was accepted was counted by {escape(show.counted_by)}{_counts(show)}."
     yield (
         "A trace that arrives stands for one over its sampling probability, which its spans carry as a threshold "

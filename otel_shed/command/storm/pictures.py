@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from otel_shed.command.storm.explained import PHASES, offered_rate
 from otel_shed.command.storm.figures import Trace, traces_of
-from otel_shed.command.storm.run import Outcome
+from otel_shed.command.storm.run import Outcome, Plan
 from otel_shed.command.storm.svg import Axis, Plot, Point, linear, logarithmic, time_axis
 from otel_shed.command.storm.testimony import Reading
 from otel_shed.control.phase import Phase
@@ -18,20 +19,26 @@ from otel_shed.control.phase import Phase
 
 @dataclass(frozen=True)
 class Picture:
-    """A title, what is to be seen, what the colours mean (CSS class and words), and a plot for each side."""
+    """A title, what is to be seen, what the colours mean (CSS class and words), and a plot for each side.
+
+    notes: words, and what they mean.
+    """
 
     title: str
     text: str
     legend: Sequence[tuple[str, str]]
     plots: Sequence[str]
+    notes: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
 class View:
-    """One side, made ready. ends: the storm; lasts: all of it."""
+    """One side, made ready. counts, ends: from when on traces count, and the storm's end; lasts: all of it."""
 
     name: str
+    plan: Plan
     capacity: float
+    counts: float
     ends: float
     lasts: float
     traces: Sequence[Trace]
@@ -49,7 +56,9 @@ class View:
         lasts = max([outcome.readings[-1].at - window.began, *arrived])
         return cls(
             name=name,
+            plan=outcome.plan,
             capacity=window.capacity,
+            counts=min(window.settled, window.ended) - window.began,
             ends=window.ended - window.began,
             lasts=lasts,
             traces=list(traces_of(outcome.started, outcome.arrived).values()),
@@ -106,10 +115,18 @@ def _highest(series: Iterable[Iterable[float]]) -> float:
 
 def _plot(view: View, x: Axis, y: Axis, what: str, *, height: int = 190, strip: int = 0) -> Plot:
     plot = Plot(x, y, f"{what}, {view.name}", height=height, strip=strip)
-    plot.region(0.0, view.ends, "storm", "storm")
+    plot.region(0.0, view.counts, "uncounted", "storm begins")
+    plot.region(view.counts, view.ends, "storm", "storm: counted")
     if view.lasts > view.ends:
         plot.region(view.ends, view.lasts, "calm", "calm")
     return plot
+
+
+def _pale(plot: Plot, view: View) -> str:
+    """The plot, with what does not count under a veil."""
+    plot.veil(0.0, view.counts)
+    plot.veil(view.ends, view.lasts)
+    return plot.render()
 
 
 def _count(value: float) -> str:
@@ -132,12 +149,16 @@ def _spans(views: Sequence[View], time: Axis) -> Picture:
         plot.rule(view.capacity, f"what the collector takes: {view.capacity:,.0f}")
         for begins, ends, phase in view.phases():
             plot.band(begins, ends, f"phase {phase}", _words(phase))
-        plots.append(plot.render())
+        plots.append(_pale(plot, view))
     return Picture(
         "Spans a second",
         "What the program started, and what the collector accepted. The strip below is otel-shed's phase.",
         [("offered", "offered"), ("accepted", "accepted"), *((f"phase {name}", text) for name, text in _named(views))],
         plots,
+        [
+            ("offered", offered_rate(views[0].plan, ended=views[0].ends, lasts=views[0].lasts)),
+            *((text, PHASES[Phase(name)]) for name, text in _named(views)),
+        ],
     )
 
 
@@ -152,13 +173,21 @@ def _words(phase: str) -> str:
 
 
 def _rate(view: View) -> list[Point]:
-    """Spans started a second, from reading to reading."""
-    readings = [reading for reading in view.readings if reading.at >= view.began]
-    return [
-        (later.at - view.began, (later.started - earlier.started) / (later.at - earlier.at))
-        for earlier, later in zip(readings, readings[2:], strict=False)
-        if later.at > earlier.at
-    ]
+    """Spans started a second, from reading to reading; no interval is half storm and half calm."""
+    points: list[Point] = []
+    for is_storm in (True, False):
+        readings = [reading for reading in view.readings if reading.at >= view.began and reading.is_storm is is_storm]
+        rates = [
+            (later.at - view.began, (later.started - earlier.started) / (later.at - earlier.at))
+            for earlier, later in zip(readings, readings[2:], strict=False)
+            if later.at > earlier.at
+        ]
+        if rates:
+            # From the beginning of its part to the end of it.
+            first = 0.0 if is_storm else view.ends
+            last = [(view.ends, rates[-1][1])] if is_storm else []
+            points += [(first, rates[0][1]), *rates, *last]
+    return points
 
 
 def _capacity(views: Sequence[View], time: Axis) -> Picture:
@@ -177,7 +206,7 @@ def _capacity(views: Sequence[View], time: Axis) -> Picture:
         for at, value in whole.items():
             plot.column(at, at + 1, 0, value, "whole", f"{value:,.0f} spans of whole traces")
             plot.column(at, at + 1, value, value + torn[at], "torn", f"{torn[at]:,.0f} spans of torn traces")
-        plots.append(plot.render())
+        plots.append(_pale(plot, view))
     return Picture(
         "What the collector's capacity was spent on",
         "Spans delivered, by the second in which their trace started: of traces that arrived whole, and of torn ones.",
@@ -197,7 +226,7 @@ def _fate(trace: Trace) -> int:
 def _failures(views: Sequence[View], time: Axis) -> Picture:
     plots = []
     for view in views:
-        fates = Counter(_fate(trace) for trace in view.failed)
+        fates = Counter(_fate(trace) for trace in view.failed if view.counts <= view.start_of(trace) < view.ends)
         y = Axis(0.0, 3.0, [(2.5 - lane, f"{fates[lane]}") for lane in range(3)])
         plot = _plot(view, time, y, "failed traces", height=130)
         for trace in view.failed:
@@ -205,10 +234,10 @@ def _failures(views: Sequence[View], time: Axis) -> Picture:
             # Neighbours in time stand at different heights of their lane.
             spread = (int(trace.started.trace_id[-2:], 16) / 255 - 0.5) * 0.6
             plot.dot(view.start_of(trace), 2.5 - lane + spread, _FATES[lane][1])
-        plots.append(plot.render())
+        plots.append(_pale(plot, view))
     return Picture(
         "Failed traces",
-        "Each dot is a trace with an error, where it started; the number of each kind stands at the left.",
+        "Each dot is a trace with an error, where it started; at the left stands how many of each kind count.",
         [(css, f"arrived {text}") for text, css in _FATES],
         plots,
     )
@@ -226,7 +255,7 @@ def _estimates(views: Sequence[View], time: Axis) -> Picture:
         for at, value in guess.items():
             plot.column(at, at + 1, 0, value, "guess", f"estimated {value:,.0f}, true {true[at]:,.0f}")
         plot.line([point for at in sorted(true) for point in ((at, true[at]), (at + 1, true[at]))], "true")
-        plots.append(plot.render())
+        plots.append(_pale(plot, view))
     return Picture(
         "Traces a second, estimated",
         "What a back end would count from what arrived, each trace by its sampling threshold (ot=th), and the truth.",
@@ -251,7 +280,7 @@ def _latency(views: Sequence[View], time: Axis) -> Picture:
         plot = _plot(view, time, y, "Span.end()")
         for css, value in (("longest", "longest"), ("p99", "p99"), ("median", "p50")):
             plot.line([(each.at - view.began, getattr(each.ends, value)) for each in ends[view.name]], css)
-        plots.append(plot.render())
+        plots.append(_pale(plot, view))
     return Picture(
         "What Span.end() took",
         "The application waits for so long; every quarter of a second, on a scale of powers of ten.",

@@ -11,6 +11,7 @@ ends; when its standard input ends, it comes to its end early, but in good order
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import random
 import sys
@@ -24,6 +25,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, TraceFlags, set_span_in_context
 
 from otel_shed.command.storm.calls import Caller, Listener
+from otel_shed.command.storm.figures import settling_seconds
 from otel_shed.command.storm.shapes import BACK, CHECKOUT, FRONT, OpenTraces, Work
 from otel_shed.command.storm.sides import Shed, Stock, logs_told
 from otel_shed.command.storm.testimony import Closing, EndTimes, Reading, Started, Teller
@@ -64,12 +66,17 @@ class Pace:
 
 
 class Readings:
-    """Looks at the process and its traces four times a second; keeps what ``Span.end()`` took in the storm."""
+    """Looks at the process and its traces four times a second; keeps what ``Span.end()`` took in the storm.
+
+    counts_from: from when on what it took counts; what a reading sums up counts if all of it was later.
+    """
 
     def __init__(self, side: Stock | Shed, traces: OpenTraces, teller: Teller) -> None:
         self._side, self._traces, self._teller = side, traces, teller
         self._process = psutil.Process()
         self._next = 0.0
+        self._last = -math.inf
+        self.counts_from = -math.inf
         self.ends = array("q")
 
     def tell_if_due(self, now: float, started: int, is_storm: bool) -> bool:
@@ -83,8 +90,9 @@ class Readings:
     def read(self, now: float, started: int, is_storm: bool) -> Reading:
         """How it fares now, and what ``Span.end()`` took since the last reading."""
         times, self._traces.end_times = self._traces.end_times, array("q")
-        if is_storm:
+        if is_storm and self._last >= self.counts_from:
             self.ends += times
+        self._last = now
         return Reading(
             at=now,
             is_storm=is_storm,
@@ -110,10 +118,13 @@ class Storm:
         self.started = 0
         self.of_unsampled = 0
 
-    def offer(self, load: Load, stop: threading.Event, *, is_storm: bool) -> tuple[float, float]:
-        """Start so many spans, until the time is over or ``stop`` is set; when it began and ended."""
+    def offer(self, load: Load, stop: threading.Event, *, is_storm: bool) -> None:
+        """Start so many spans, until the time is over or ``stop`` is set; tell when the storm began and ended."""
         spans_per_second, seconds = load
         began = now = time.monotonic()
+        if is_storm:
+            self._teller.storm(began)
+            self._readings.counts_from = began + settling_seconds(seconds)
         due = 0.0
         while now - began < seconds and not stop.is_set():
             due += spans_per_second / SPANS * TICK
@@ -121,7 +132,8 @@ class Storm:
                 due -= 1
                 self._begin(now)
             now = self._go_on(is_storm)
-        return began, now
+        if is_storm:
+            self._teller.storm(began, now)
 
     def finish(self) -> None:
         """Have all traces end, and tell of them."""
@@ -160,17 +172,13 @@ def front(options: argparse.Namespace, side: Stock | Shed, teller: Teller, stop:
     traces = _traces(side, FRONT, caller.began) if caller else _traces(side, CHECKOUT, None)
     readings = Readings(side, traces, teller)
     storm = Storm(traces, readings, teller, failing=options.failing, unsampled=options.unsampled)
-    began, ended = storm.offer(options.storm, stop, is_storm=True)
-    spans = storm.started
+    storm.offer(options.storm, stop, is_storm=True)
     storm.offer(options.calm, stop, is_storm=False)
     storm.finish()
     if caller is not None:
         caller.close()
     seconds = _shut_down(side, teller)
     return Closing(
-        began=began,
-        storm_ended=ended,
-        storm_spans=spans,
         ended=traces.ended,
         unsampled=storm.of_unsampled,
         ends=EndTimes.of(readings.ends),
@@ -186,7 +194,7 @@ def back(side: Stock | Shed, teller: Teller, stop: threading.Event) -> Closing:
     traces = _traces(side, BACK, None)
     readings = Readings(side, traces, teller)
     teller.ports(http=listener.port)
-    pace, began, started = Pace(), time.monotonic(), 0
+    pace, started = Pace(), 0
     while not stop.is_set() or traces.open or listener.calls:
         while listener.calls:
             context, failed = listener.calls.popleft()
@@ -195,11 +203,8 @@ def back(side: Stock | Shed, teller: Teller, stop: threading.Event) -> Closing:
         traces.tick()
         readings.tell_if_due(pace.wait(), started, True)
     listener.close()
-    ended, seconds = time.monotonic(), _shut_down(side, teller)
+    seconds = _shut_down(side, teller)
     return Closing(
-        began=began,
-        storm_ended=ended,
-        storm_spans=started,
         ended=traces.ended,
         unsampled=traces.unrecorded,
         ends=EndTimes.of(readings.ends),

@@ -16,8 +16,8 @@ from typing import Literal
 
 from otel_shed.command.collector import Kind, Rotel, start_rotel
 from otel_shed.command.companion import Companion
-from otel_shed.command.storm.figures import Figures, Window, make_figures
-from otel_shed.command.storm.testimony import Arrived, Closing, Reading, Started, Told
+from otel_shed.command.storm.figures import Figures, Window, make_figures, settling_seconds
+from otel_shed.command.storm.testimony import Arrived, Closing, EndTimes, Reading, Started, Told
 from otel_shed.otlp.settings import GRPC, HTTP_PROTOBUF
 
 SideName = Literal["stock", "otel-shed"]
@@ -59,8 +59,9 @@ class Plan:
 class Outcome:
     """What a side has told, until now or in all.
 
-    counted: spans that the collector behind the limit says it received; None if there is none. closings: of each
-    process that made spans, as far as they came to their end. exported: by the library's account; None without one.
+    storm: when it began, and when it ended if it has; None before. counted: spans that the collector behind the limit
+    says it received; None if there is none. closings: of each process that made spans, as far as they came to their
+    end. exported: by the library's account; None without one.
     """
 
     plan: Plan
@@ -69,19 +70,23 @@ class Outcome:
     refused: list[tuple[float, int]]
     readings: list[Reading]
     closings: list[Closing]
+    storm: tuple[float, float | None] | None = None
     log: list[str] = field(default_factory=list)
     counted: int | None = None
 
     @property
     def window(self) -> Window | None:
         """The storm, as far as it went; None if nothing was started."""
-        if self.closings:
-            front = self.closings[0]
-            return Window(began=front.began, ended=front.storm_ended, capacity=self.plan.capacity)
-        storm = [reading.at for reading in self.readings if reading.is_storm]
-        if not self.started or not storm:
+        last = next((reading.at for reading in reversed(self.readings) if reading.is_storm), None)
+        if not self.started or self.storm is None or last is None:
             return None
-        return Window(began=self.started[0].at, ended=storm[-1], capacity=self.plan.capacity)
+        began, ended = self.storm
+        return Window(
+            began=began,
+            ended=last if ended is None else ended,
+            capacity=self.plan.capacity,
+            settling=settling_seconds(self.plan.seconds),
+        )
 
     @property
     def exported(self) -> int | None:
@@ -103,18 +108,16 @@ class Outcome:
         window = self.window
         if window is None:
             return None
-        storm = [reading for reading in self.readings if reading.is_storm]
-        seconds = window.ended - window.began
-        started = sum(trace.spans for trace in self.started if trace.at < window.ended)
+        counted = [reading for reading in self.readings if reading.is_storm and reading.at >= window.settled]
+        told = self.closings or counted[-1:]  # where the program did not come to its end, of the last reading
         return make_figures(
             self.started,
             self.arrived,
             window,
-            offered=started / seconds if seconds > 0 else 0.0,
-            ends=self.closings[0].ends if self.closings else storm[-1].ends,
+            ends=told[0].ends if told else EndTimes(),
             unaccounted=self.unaccounted,
             memory=max(reading.memory for reading in self.readings),
-            cpu=storm[-1].cpu - storm[0].cpu if storm else 0.0,
+            cpu=counted[-1].cpu - counted[0].cpu if counted else 0.0,
         )
 
 
@@ -202,7 +205,9 @@ class Side:
         collector = self._limited.testimony
         return Outcome(
             plan=self._plan,
+            # First the traces: what is read after them knows of their storm.
             started=list(programs[0].started),
+            storm=programs[0].storm,
             arrived=list(collector.arrived),
             refused=list(collector.refused),
             readings=list(programs[0].readings),

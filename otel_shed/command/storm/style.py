@@ -36,15 +36,20 @@ p { margin: 0 0 .5rem; max-width: 60rem; }
 .lead { font-size: 1.1rem; color: var(--faint); }
 section { margin-top: 3.2rem; }
 section > p { color: var(--faint); }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: 1rem; margin: 2rem 0 .6rem; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 15rem), 1fr)); gap: .8rem;
+  margin: 2rem 0 .6rem; }
 .cards > div { background: var(--card); border: 1px solid var(--hair); border-radius: 10px; padding: 1rem 1.15rem; }
 .cards dt { color: var(--faint); font-size: .87rem; line-height: 1.35; min-height: 2.4rem; }
-.cards dd { margin: .35rem 0 0; display: flex; align-items: baseline; gap: .8rem; white-space: nowrap; }
-.was { font-size: 1rem; color: var(--torn); }
-.is { font-size: 1.75rem; font-weight: 640; letter-spacing: -.02em; color: var(--whole); line-height: 1.15; }
-.key { font-size: .87rem; }
-.key .was { font-size: inherit; margin-right: .8rem; }
-.key span:last-child { color: var(--whole); font-weight: 600; }
+.cards dd { margin: .3rem 0 0; display: flex; align-items: baseline; gap: .5rem; white-space: nowrap; }
+.cards dd span { font-size: .87rem; min-width: 4.6rem; }
+.cards dd b { font-size: 1.5rem; font-weight: 400; letter-spacing: -.02em; line-height: 1.2; }
+.cards dd.better b { font-weight: 680; }
+.better { color: var(--whole); } .worse { color: var(--torn); }
+.key { font-size: .87rem; color: var(--faint); }
+.key span { font-weight: 600; }
+.notes { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1rem; margin: .9rem 0 0; max-width: 60rem;
+  font-size: .87rem; color: var(--faint); }
+.notes dt { font-weight: 600; color: var(--ink); } .notes dd { margin: 0; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem 2rem; }
 figure { margin: 0; min-width: 0; }
 figcaption { font-size: .87rem; font-weight: 600; margin-bottom: .1rem; }
@@ -54,7 +59,8 @@ svg { display: block; width: 100%; height: auto; }
 .legend i { width: .8rem; height: .8rem; border-radius: 3px; }
 table { border-collapse: collapse; margin-top: .8rem; width: 100%; max-width: 46rem; }
 th, td { padding: .38rem .2rem; border-bottom: 1px solid var(--hair); text-align: right; font-weight: 400; }
-th[scope=row] { text-align: left; }
+th[scope=row], th[scope=rowgroup] { text-align: left; }
+th[scope=rowgroup] { padding-top: 1.2rem; font-weight: 600; color: var(--faint); }
 thead th { font-weight: 600; }
 td { white-space: nowrap; padding-left: 1.5rem; }
 ul { margin: .6rem 0 0; padding-left: 1.1rem; max-width: 46rem; color: var(--faint); }
@@ -67,7 +73,8 @@ svg text { font-size: 11px; fill: var(--faint); }
 .grid { stroke: var(--hair); stroke-width: 1; }
 .rule { stroke: var(--ink); stroke-width: 1; stroke-dasharray: 2 3; }
 .line { fill: none; stroke-width: 1.8; stroke-linejoin: round; stroke-linecap: round; }
-rect.storm { fill: var(--storm); } rect.calm { fill: none; }
+rect.storm { fill: var(--storm); } rect.calm, rect.uncounted { fill: none; }
+rect.veil { fill: var(--paper); opacity: .62; }
 .line.offered { stroke: var(--offered); } .line.true { stroke: var(--true); stroke-width: 1.4; }
 .line.longest { stroke: var(--longest); stroke-width: 1.2; } .line.p99 { stroke: var(--p99); }
 .line.median { stroke: var(--median); }

@@ -84,15 +84,12 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closing:
-    """What it came to. began, storm_ended: of the storm. storm_spans: started in it. ends: in the storm.
+    """What it came to. ends: in the part of the storm that counts.
 
     ended: spans that the program ended, by its own count. unsampled: of traces whose parent decided against them.
     lost_calls: requests to the second process that did not get through. seconds_to_shut_down: of the provider.
     """
 
-    began: float
-    storm_ended: float
-    storm_spans: int
     ended: int
     unsampled: int
     ends: EndTimes
@@ -111,6 +108,10 @@ class Teller:
 
     def ports(self, **ports: int | None) -> None:
         self._tell("ports", ports)
+
+    def storm(self, began: float, ended: float | None = None) -> None:
+        """When the storm began, and once that is known, when it ended: before any trace that starts later is told."""
+        self._tell("storm", [began, ended])
 
     def started(self, traces: Iterable[Started]) -> None:
         self._tell("started", [astuple(trace) for trace in traces])
@@ -145,6 +146,7 @@ class Told:
 
     def __init__(self) -> None:
         self.ports: Mapping[str, int] = {}
+        self.storm: tuple[float, float | None] | None = None
         self.started: list[Started] = []
         self.arrived: list[Arrived] = []
         self.refused: list[tuple[float, int]] = []
@@ -163,6 +165,8 @@ class Told:
         match word:
             case "ports":
                 self.ports = value
+            case "storm":
+                self.storm = (value[0], value[1])
             case "started":
                 self.started += [Started(*each) for each in value]
             case "arrived":
