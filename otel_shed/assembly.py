@@ -30,6 +30,7 @@ from otel_shed.otlp.retry import Attempt
 from otel_shed.pipeline import lifecycle
 from otel_shed.pipeline.batches import Batches
 from otel_shed.pipeline.pipeline import Pipeline
+from otel_shed.pipeline.queue import Queue
 from otel_shed.pipeline.sender import OTLPSender, Sender, SpanExporterSender
 from otel_shed.pipeline.store import Shed, Store
 from otel_shed.pipeline.traces import Traces
@@ -40,6 +41,12 @@ from otel_shed.steady_clock import steady
 from otel_shed.watch import Seen, Watch
 
 _logger = logging.getLogger("otel_shed")
+
+# The specification's default of OTEL_BSP_MAX_QUEUE_SIZE: the bound where the size of spans is not known, and what the
+# control takes for a full queue where it is.
+NOMINAL_QUEUE = 2048
+# A burst of as many spans as may be held is sent within a second or two; what waits for longer is more than is taken.
+FILLS_IN_SECONDS = 4.0
 
 
 def stock_exporter() -> SpanExporter:
@@ -94,22 +101,35 @@ class Assembly:
         config = config or self.config
         control = self.control
         seen = Seen()
+        # Where the size of what is queued is known, its bytes are the bound.
+        is_sized = isinstance(exporter, OTLPSpanExporter)
+        queue_size = NOMINAL_QUEUE if config.max_queue_size is None and not is_sized else config.max_queue_size
+        nominal = NOMINAL_QUEUE if queue_size is None else queue_size
         flow = control.add_flow(
             seen,
-            queue_capacity=max_batches * config.max_export_batch_size if max_batches else config.max_queue_size,
+            queue_capacity=max_batches * config.max_export_batch_size if max_batches else nominal,
             batch_size=config.max_export_batch_size * config.concurrent_requests,
             decides_traces=max_batches is None,
+            fills_in=FILLS_IN_SECONDS if queue_size is None and max_batches is None else 0.0,
         )
 
-        def store(shed: Shed) -> Store:
+        def store(shed: Shed, queue: Queue) -> Store:
             if max_batches is not None:
-                return Batches(max_batches=max_batches, max_bytes=config.max_held_bytes, shed=shed)
+                return Batches(
+                    max_batches=max_batches,
+                    batch_size=config.max_export_batch_size,
+                    max_bytes=config.max_held_bytes,
+                    shed=shed,
+                )
             return Traces(
                 policy=self._policy or flow.policy or keep_all,
                 shed=shed,
+                queue=queue,
                 holds=control.holds_traces,
-                capacity=config.max_queue_size,
-                max_spans=max(config.max_held_spans, config.max_queue_size),
+                capacity=max(config.max_held_spans, queue_size or 0),
+                nominal=nominal,
+                max_queue_size=queue_size,
+                max_spans=max(config.max_held_spans, queue_size or 0),
                 max_bytes=config.max_held_bytes,
                 trace_timeout=config.trace_timeout_millis / 1000,
             )
@@ -164,11 +184,6 @@ class Assembly:
         with self._lock:
             self._samplers.append(sampler)
         self.control.add_head(lambda: HeadCounts(sampler.eligible, sampler.kept, sampler.ceiling_probability))
-
-    def settle(self) -> None:
-        """Have all that has ended by now looked at."""
-        for pipeline in self._alive():
-            pipeline.intake.settle_inbox()
 
     @property
     def is_shut_down(self) -> bool:

@@ -42,8 +42,12 @@ class ShedConfig:
     shutdown_grace_millis: float = setting(
         3000, "OTEL_SHED_SHUTDOWN_GRACE", "Shutdown gives up after this long without progress.", kind=Kind.MILLIS
     )
-    max_queue_size: int = setting(
-        2048, "OTEL_BSP_MAX_QUEUE_SIZE", "Spans that the intake holds; when it is full, the oldest is dropped.", low=1
+    max_queue_size: int | None = setting(
+        None,
+        "OTEL_BSP_MAX_QUEUE_SIZE",
+        "Spans that may wait; where unset, as many as the bytes allow, and 2,048 for an exporter that is not ours.",
+        low=1,
+        optional=True,
     )
     max_export_batch_size: int = setting(
         512,
@@ -228,7 +232,7 @@ class ShedConfig:
             checked = row.check(value)
             if row.at_most is not None:
                 limit = SETTING[row.at_most].check(getattr(self, row.at_most))
-                if not row.holds(checked, limit):
+                if limit is not None and not row.holds(checked, limit):
                     if not isinstance(value, Default):
                         must, is_ = ("less than", ">=") if row.strictly else ("less than or equal to", ">")
                         raise ValueError(f"{row.name} must be {must} {row.at_most}: {checked} {is_} {limit}")
@@ -284,7 +288,7 @@ def _lower(
 ) -> None:
     """Make ``row`` hold its bound, unless no variable is a party to it: that is for the constructor to refuse."""
     asked, limit = row.check(values[row.name]), bound.check(values[bound.name])
-    if row.holds(asked, limit):
+    if limit is None or row.holds(asked, limit):
         return
     bound_is_set = bound.name not in overrides and limit != bound.default
     if row.name in overrides and not bound_is_set:

@@ -59,6 +59,7 @@ def compiled_on_end(
         encoder=_ENCODER,
         careful=careful,
         intake=pipeline.intake,
+        queue=pipeline.ledger.queue,
         clock=clock,
         look=look,
         classify=gate.classifier.classify,

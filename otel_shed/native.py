@@ -98,12 +98,8 @@ def start_thread(*, name: str, target: Callable[[], None]) -> WorkerThread:
     return thread
 
 
-# The least that lets a thread on another processor wake up; a sleep of 0 is over before.
-MOMENT_SECONDS = 5e-5
-
-
-def give_way(seconds: float = MOMENT_SECONDS) -> None:
-    """Let another thread have the interpreter for a while, if one waits for it."""
+def give_way(seconds: float) -> None:
+    """Let another thread have the interpreter for a while; never called by application threads."""
     sleep = _original("time", "sleep") if patched_by_gevent() else time.sleep
     sleep(seconds)
 

@@ -51,10 +51,11 @@ class SpanRecord:
     root; ``flags`` are OTLP span flags, so ``flags & IS_REMOTE`` tells a parent in another process. ``order`` is the
     record's number in its intake, which gives it; ``kind`` the value of its SpanKind. ``failed``: it has the status
     ERROR, or an exception event. ``trace_state``: its tracestate, None where there is none; the spans of a trace share
-    it, so it is never changed.
+    it, so it is never changed. ``admission``: the threshold that the queue held its trace against, 0 for none.
     """
 
     __slots__ = (
+        "admission",
         "body",
         "duration_ns",
         "failed",
@@ -91,7 +92,7 @@ class SpanRecord:
         failed: bool = False,
         trace_state: Mapping[str, str] | None = None,
     ) -> None:
-        self.order = 0
+        self.order = self.admission = 0
         self.kind = kind
         self.failed = failed
         self.trace_state = trace_state

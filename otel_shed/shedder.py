@@ -129,7 +129,6 @@ class LoadShedder:
         ``reasons``: codes to report. None gives the phase back to the signals; from a phase that shed, through
         RECOVERY. ValueError if there is no such phase.
         """
-        self.assembly.settle()  # what has ended by now is judged by the phase that it ended in
         self.assembly.control.brownout.force_phase(phase, *reasons)
 
     def add_signal(self, signal: PressureSignal) -> None:

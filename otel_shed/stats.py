@@ -107,7 +107,7 @@ def read_stats(
         dropped.update({reason.value: count for reason, count in account.dropped.items()})
         for name in _COUNTS:
             total[name] += getattr(account, name)
-        total["queue_capacity"] += pipeline.intake.store.capacity
+        total["queue_capacity"] += pipeline.intake.store.queue_capacity
         total["queued_bytes"] += pipeline.intake.store.held_bytes
         healthy = healthy and pipeline.exporter_healthy
         lossy = lossy or pipeline.shutdown_was_lossy

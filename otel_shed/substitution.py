@@ -92,7 +92,7 @@ def _usable(settings: dict[str, Any]) -> dict[str, Any]:
             except ValueError as error:
                 logger.warning("%s: %s; using the default", CONFIG_FILE, error)
     queue = usable.get("max_queue_size") or ShedConfig.from_env().max_queue_size
-    if usable.get("max_export_batch_size", 0) > queue:
+    if queue is not None and usable.get("max_export_batch_size", 0) > queue:
         logger.warning("%s: max_export_batch_size is larger than max_queue_size; using %d", CONFIG_FILE, queue)
         usable["max_export_batch_size"] = queue
     return usable
@@ -107,12 +107,14 @@ def _unwrapped(span_exporter: SpanExporter) -> SpanExporter:
 
 def _stock_processor(span_exporter: SpanExporter, **settings: Any) -> SpanProcessor:
     """The SDK's own, which raises for variables that are bad; so it is given what they come to."""
+    from otel_shed.assembly import NOMINAL_QUEUE
     from otel_shed.config import ShedConfig
 
     config = ShedConfig.from_env(**settings)
     return BatchSpanProcessor(
         span_exporter,
-        max_queue_size=config.max_queue_size,
+        # Where it is not set, the stock default, unless that is too small for the batches that are.
+        max_queue_size=config.max_queue_size or max(NOMINAL_QUEUE, config.max_export_batch_size),
         schedule_delay_millis=config.schedule_delay_millis,
         max_export_batch_size=config.max_export_batch_size,
         export_timeout_millis=config.export_timeout_millis,

@@ -122,22 +122,20 @@ class Seen:
         if pipeline is None:
             return FlowReading()
         # Numbers that are read one after the other, without the lock: what is a span out here is right the next time.
-        ledger, intake = pipeline.ledger, pipeline.intake
-        # Those in the inbox count as what they will be if all is well. Up to a batch of them nobody has been told of:
-        # that is no pressure.
-        waiting = len(intake.inbox)
-        untold = min(waiting, intake.sizes.gathered)
+        ledger, store = pipeline.ledger, pipeline.intake.store
+        account = ledger.account()
+        admitted = ledger.queue.admitted
         return FlowReading(
-            sampled=ledger.ended - ledger.unsampled + waiting,
-            low=ledger.dropped[DropReason.LOW_PRIORITY],
-            overflowed=ledger.dropped[DropReason.QUEUE_FULL],
-            queued=intake.store.ready_spans,
-            fill=min(1.0, intake.store.fill + (waiting - untold) / intake.store.capacity),
-            held_bytes=intake.store.held_bytes,
-            is_exporting=ledger.in_flight > 0,
-            admitted=intake.admitted,
-            oldest=intake.admitted - ledger.queued - ledger.in_flight,
-            held_since=intake.store.held_since,
+            sampled=account.ended - account.unsampled,
+            low=account.dropped.get(DropReason.LOW_PRIORITY, 0),
+            overflowed=account.dropped.get(DropReason.QUEUE_FULL, 0),
+            queued=store.ready_spans,
+            fill=store.fill,
+            held_bytes=store.held_bytes,
+            is_exporting=account.in_flight > 0,
+            admitted=admitted,
+            oldest=admitted - account.queued - account.in_flight,
+            held_since=store.held_since,
         )
 
 

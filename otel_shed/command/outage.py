@@ -131,7 +131,7 @@ class _Outage:
         lines = [
             f"Collector: {whose}{endpoint}, {settings.protocol}.",
             f"Workload:  a web shop, {THREADS} threads, {options.rate:,.0f} spans a second for {options.seconds:g} s.",
-            f"Queue:     {self._shedder.config.max_queue_size:,} spans.",
+            f"Queue:     {self._shedder.stats().queue_capacity:,} spans.",
         ]
         if self._collector and end > begin:
             lines.append(f"Outage:    from {begin:.1f} s to {end:.1f} s the collector is stopped (SIGSTOP).")

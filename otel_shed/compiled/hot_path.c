@@ -1,10 +1,11 @@
 /* The type HotPath: a callable that is on_end for the usual span: sampled, and of the SDK's own types. What it does not
  * take it leaves to ``careful``, the plain on_end, and so it does with every Exception; the rule is that of that one: a
- * span is either handed over or left to it, never both.
+ * span is either queued or left to it, never both.
  *
  * Any thread may come here, in the middle of others and of itself: what runs Python code is the encoder, for values of
- * foreign types, ``classify``, ``look`` and the intake's ``tell`` and ``offer``; the span's attributes, read before, are
- * owned across those. Nothing is left to ``careful`` once ``classify`` has been asked: that may be the application's.
+ * foreign types, ``classify``, ``look`` and the intake's ``tell``; the span's attributes, read before, are owned across
+ * those. Nothing is left to ``careful`` once ``classify`` has been asked: that may be the application's. Where there is
+ * no memory or no stack left, not even for ``careful``, the span is counted as one that could not be encoded.
  */
 #include "hot_path.h"
 
@@ -12,10 +13,11 @@
 
 #include "clock.h"
 #include "encoder.h"
+#include "queue.h"
 
 /* What it is made of, in the order of its arguments; the first is an Encoder. */
 typedef enum {
-    ENCODER, CAREFUL_ON_END, INTAKE, CLOCK, LOOK, CLASSIFY, /* see hot_path_doc */
+    ENCODER, CAREFUL_ON_END, INTAKE, QUEUE, CLOCK, LOOK, CLASSIFY, /* see hot_path_doc */
     BROUGHT, /* the names of attributes that say a priority, or None: the last word has ``classify`` */
     NORMAL, HIGH, /* two priorities */
     MEMBERS
@@ -25,21 +27,16 @@ typedef struct {
     PyObject_HEAD
     PyObject *members[MEMBERS];
     Quickly quickly;
-    /* The intake's, a list that stays the same. */
-    PyObject *inbox;
     /* The last group of which it is known that a record of up to ``roomy`` bytes fits into a request with it; None, that
      * of records without bytes, to begin with. */
     PyObject *group;
     Py_ssize_t roomy;
-    Py_ssize_t largest;
     /* When to look at the control again, by the clock; in seconds. */
     double looks_at;
     int is_monotonic; /* the clock */
     /* Characters of an attribute's value, -1 for no limit, as of the last look. */
     Py_ssize_t limit;
-    PyObject *look_at_name;
     PyObject *tell_name;
-    PyObject *offer_name;
     PyObject *resource_name;
     PyObject *scope_name;
     vectorcallfunc vectorcall;
@@ -130,29 +127,27 @@ static SpanRecord *record_of(HotPath *self, PyObject *span, const Reading *readi
     return record;
 }
 
-/* Hand the record over: from here on it is no longer left to ``careful``. */
+/* Queue the record: from here on it is no longer left to ``careful``. */
 static PyObject *hand_over(HotPath *self, SpanRecord *record)
 {
-    PyObject *intake = self->members[INTAKE];
-    if (record->length > self->largest) {
-        return PyObject_CallMethodOneArg(intake, self->offer_name, (PyObject *)record);
+    if (queue_push(self->members[QUEUE], record)) {
+        return PyObject_CallMethodNoArgs(self->members[INTAKE], self->tell_name);
     }
-    if (PyList_Append(self->inbox, (PyObject *)record) < 0) {
+    Py_RETURN_NONE;
+}
+
+/* A call has failed with an exception, which is the application's or for want of memory or stack. That want is not the
+ * application's to see: the span, if no count has it yet, could not be encoded. */
+static PyObject *count_if_wanting(HotPath *self, unsigned long long seen_before)
+{
+    if (!PyErr_ExceptionMatches(PyExc_RecursionError) && !PyErr_ExceptionMatches(PyExc_MemoryError)) {
         return NULL;
     }
-    PyObject *look_at = PyObject_GetAttr(intake, self->look_at_name);
-    if (look_at == NULL) {
-        return NULL;
+    PyErr_Clear();
+    if (queue_seen_here() == seen_before) {
+        queue_count_failed(self->members[QUEUE]);
     }
-    Py_ssize_t enough = PyLong_AsSsize_t(look_at);
-    Py_DECREF(look_at);
-    if (enough == -1 && PyErr_Occurred()) {
-        return NULL;
-    }
-    if (PyList_GET_SIZE(self->inbox) < enough) {
-        Py_RETURN_NONE;
-    }
-    return PyObject_CallMethodNoArgs(intake, self->tell_name);
+    Py_RETURN_NONE;
 }
 
 /* What the span is worth: a new reference, or NULL with an exception. */
@@ -170,6 +165,7 @@ static PyObject *hot_path_call(PyObject *object, PyObject *const *args, size_t c
 {
     HotPath *self = (HotPath *)object;
     Encoder *encoder = (Encoder *)self->members[ENCODER];
+    unsigned long long seen_before = queue_seen_here();
     if (PyVectorcall_NARGS(count) == 1 && names == NULL &&
         (PyObject *)Py_TYPE(args[0]) == encoder->parts[READABLE_SPAN]) {
         Reading reading;
@@ -184,7 +180,7 @@ static PyObject *hot_path_call(PyObject *object, PyObject *const *args, size_t c
             Py_SETREF(record->priority, priority);
             PyObject *done = hand_over(self, record);
             Py_DECREF(record);
-            return done;
+            return done == NULL ? count_if_wanting(self, seen_before) : done;
         }
         Py_XDECREF(record);
         if (PyErr_Occurred()) {
@@ -194,34 +190,32 @@ static PyObject *hot_path_call(PyObject *object, PyObject *const *args, size_t c
             PyErr_Clear();
         }
     }
-    return PyObject_Vectorcall(self->members[CAREFUL_ON_END], args, count, names);
+    PyObject *done = PyObject_Vectorcall(self->members[CAREFUL_ON_END], args, count, names);
+    return done == NULL ? count_if_wanting(self, seen_before) : done;
 }
 
 static PyObject *hot_path_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"encoder", "careful", "intake", "clock", "look", "classify", "names", "normal", "high",
+    static char *names[] = {"encoder", "careful", "intake", "queue", "clock", "look", "classify", "names", "normal", "high",
                             "roomy", "wraps", NULL};
     PyObject *members[MEMBERS], *module = PyType_GetModule(type);
     Py_ssize_t roomy;
     int wraps;
     if (module == NULL ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOOOnp:HotPath", names, &members[ENCODER],
-                                     &members[CAREFUL_ON_END], &members[INTAKE], &members[CLOCK], &members[LOOK],
-                                     &members[CLASSIFY], &members[BROUGHT], &members[NORMAL], &members[HIGH], &roomy,
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOOOOnp:HotPath", names, &members[ENCODER],
+                                     &members[CAREFUL_ON_END], &members[INTAKE], &members[QUEUE], &members[CLOCK],
+                                     &members[LOOK], &members[CLASSIFY], &members[BROUGHT], &members[NORMAL], &members[HIGH], &roomy,
                                      &wraps)) {
         return NULL;
     }
     PyObject *encoder_type = PyObject_GetAttrString(module, "Encoder");
-    int is_encoder = encoder_type != NULL && (PyObject *)Py_TYPE(members[ENCODER]) == encoder_type;
+    PyObject *queue_type = encoder_type == NULL ? NULL : PyObject_GetAttrString(module, "Queue");
+    int are_ours = queue_type != NULL && (PyObject *)Py_TYPE(members[ENCODER]) == encoder_type &&
+                   (PyObject *)Py_TYPE(members[QUEUE]) == queue_type;
     Py_XDECREF(encoder_type);
-    if (!is_encoder || !(members[BROUGHT] == Py_None || PyTuple_CheckExact(members[BROUGHT]))) {
-        PyErr_SetString(PyExc_TypeError, "a HotPath is made of an Encoder first, and of names in a tuple");
-        return NULL;
-    }
-    PyObject *largest = PyObject_GetAttrString(members[INTAKE], "largest");
-    Py_ssize_t most = largest == NULL ? -1 : PyLong_AsSsize_t(largest);
-    Py_XDECREF(largest);
-    if (most == -1 && PyErr_Occurred()) {
+    Py_XDECREF(queue_type);
+    if (!are_ours || !(members[BROUGHT] == Py_None || PyTuple_CheckExact(members[BROUGHT]))) {
+        PyErr_SetString(PyExc_TypeError, "a HotPath is made of an Encoder, a Queue, and names in a tuple");
         return NULL;
     }
     HotPath *self = (HotPath *)type->tp_alloc(type, 0);
@@ -233,23 +227,14 @@ static PyObject *hot_path_make(PyTypeObject *type, PyObject *args, PyObject *kwa
     }
     self->quickly = wraps ? wrap_quickly : encode_quickly;
     self->group = Py_NewRef(Py_None);
-    self->largest = most;
     self->roomy = roomy;
     self->limit = -1;
     self->looks_at = -1e300;
     self->vectorcall = hot_path_call;
     if ((self->is_monotonic = is_monotonic(members[CLOCK])) < 0 ||
-        (self->inbox = PyObject_GetAttrString(members[INTAKE], "inbox")) == NULL ||
-        (self->look_at_name = PyUnicode_InternFromString("look_at")) == NULL ||
         (self->tell_name = PyUnicode_InternFromString("tell")) == NULL ||
-        (self->offer_name = PyUnicode_InternFromString("offer")) == NULL ||
         (self->resource_name = PyUnicode_InternFromString("resource")) == NULL ||
         (self->scope_name = PyUnicode_InternFromString("scope")) == NULL) {
-        Py_DECREF(self);
-        return NULL;
-    }
-    if (!PyList_CheckExact(self->inbox)) {
-        PyErr_SetString(PyExc_TypeError, "a HotPath appends to a list");
         Py_DECREF(self);
         return NULL;
     }
@@ -263,7 +248,6 @@ static int hot_path_traverse(PyObject *object, visitproc visit, void *arg)
     for (int member = 0; member < MEMBERS; member++) {
         Py_VISIT(self->members[member]);
     }
-    Py_VISIT(self->inbox);
     Py_VISIT(self->group);
     return 0;
 }
@@ -271,8 +255,11 @@ static int hot_path_traverse(PyObject *object, visitproc visit, void *arg)
 static int hot_path_clear(PyObject *object)
 {
     HotPath *self = (HotPath *)object;
-    /* Without its encoder it could not be called: that one stays, and refers to nothing that refers to this. */
+    /* Without its encoder and its queue it could not be called: these stay, and refer to nothing that refers to this. */
     for (int member = CAREFUL_ON_END; member < MEMBERS; member++) {
+        if (member == QUEUE) {
+            continue;
+        }
         PyObject *before = self->members[member];
         self->members[member] = Py_NewRef(Py_None);
         Py_XDECREF(before);
@@ -288,11 +275,8 @@ static void hot_path_dealloc(PyObject *object)
     for (int member = 0; member < MEMBERS; member++) {
         Py_XDECREF(self->members[member]);
     }
-    Py_XDECREF(self->inbox);
     Py_XDECREF(self->group);
-    Py_XDECREF(self->look_at_name);
     Py_XDECREF(self->tell_name);
-    Py_XDECREF(self->offer_name);
     Py_XDECREF(self->resource_name);
     Py_XDECREF(self->scope_name);
     type->tp_free(object);
@@ -306,7 +290,8 @@ static PyMemberDef hot_path_members[] = {
 
 PyDoc_STRVAR(hot_path_doc,
 "on_end for the usual span: a callable of one argument.\n\n"
-"``careful``: on_end for the others. ``clock``: seconds. ``look``: to be called when it is time to; returns when that\n"
+"``careful``: on_end for the others. ``queue``: where records go; ``intake``: whose ``tell`` is called when a consumer\n"
+"is to be woken. ``clock``: seconds. ``look``: to be called when it is time to; returns when that\n"
 "will be again, by the clock, and the characters that an attribute's value may have, -1 for no limit. ``classify``: of\n"
 "a span and the dict of its attributes its priority; not asked, unless ``names`` is None, of a span that has no\n"
 "attribute of one of these names: that is ``high`` if its status is an error, else ``normal``. ``roomy``: bytes of a\n"

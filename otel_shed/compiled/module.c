@@ -2,6 +2,7 @@
 #include "encoder.h"
 #include "exchange.h"
 #include "hot_path.h"
+#include "queue.h"
 #include "record.h"
 #include "request.h"
 #include "stream.h"
@@ -22,7 +23,8 @@ static int add_type(PyObject *module, PyType_Spec *spec)
 static int module_exec(PyObject *module)
 {
     return add_type(module, &record_spec) < 0 || add_type(module, &encoder_spec) < 0 ||
-                   add_type(module, &hot_path_spec) < 0 || add_type(module, &stream_spec) < 0 ||
+                   add_type(module, &hot_path_spec) < 0 || add_type(module, &queue_spec) < 0 ||
+                    add_type(module, &stream_spec) < 0 ||
                    add_type(module, &summary_rows_spec) < 0 || add_type(module, &trace_ids_spec) < 0
                ? -1
                : 0;

@@ -171,6 +171,7 @@ static PyMemberDef record_members[] = {
     {"group", OBJECT, offsetof(SpanRecord, group), 0, NULL},
     {"span", OBJECT, offsetof(SpanRecord, span), 0, NULL},
     {"order", INT64, offsetof(SpanRecord, order), 0, NULL},
+    {"admission", UINT64, offsetof(SpanRecord, admission), 0, NULL},
     {"kind", UINT8, offsetof(SpanRecord, kind), 0, NULL},
     {"failed", BOOL, offsetof(SpanRecord, failed), 0, NULL},
     {"trace_state", OBJECT, offsetof(SpanRecord, trace_state), 0, NULL},

@@ -31,6 +31,7 @@ typedef struct {
     unsigned long long parent_span_id;
     unsigned long long duration_ns;
     long long order;
+    unsigned long long admission;
     Py_ssize_t length;
     unsigned int flags;
     unsigned char status;

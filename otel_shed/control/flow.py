@@ -66,9 +66,14 @@ class Flow:
         head: Callable[[], HeadCounts],
         budget: RateBudget,
         policy: BudgetPolicy | None = None,
+        fills_in: float = 0.0,
         clock: Callable[[], float],
     ) -> None:
+        """``fills_in``: seconds that the oldest span waits when the queue counts as full; a burst that is gone by then
+        is no pressure. 0 where the number of spans alone tells.
+        """
         self.read = read
+        self._fills_in = fills_in
         self._head = head
         self.budget = budget
         self.policy = policy
@@ -88,6 +93,14 @@ class Flow:
     def state(self) -> BudgetState:
         """The budget as it stands."""
         return self.budget.state
+
+    @property
+    def fill(self) -> float:
+        """How full the queue is, 0..1; what only waits for its batch to gather is no pressure."""
+        reading = self.read()
+        if not reading.is_exporting:
+            return 0.0
+        return min(reading.fill, self.oldest_seconds / self._fills_in) if self._fills_in else reading.fill
 
     @property
     def oldest_seconds(self) -> float:

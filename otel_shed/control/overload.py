@@ -98,7 +98,7 @@ class OverloadControl:
 
     def _own_signals(self) -> Iterable[PressureSignal]:
         config, levels = self.config, self._levels
-        yield IntakeFill(lambda: max((_fill(flow.read()) for flow in self._flows), default=0.0), levels=levels)
+        yield IntakeFill(lambda: max((flow.fill for flow in self._flows), default=0.0), levels=levels)
         yield DropRate(
             lambda: sum(flow.read().overflowed for flow in self._flows),
             enter_per_second=config.enter_drops_per_second,
@@ -116,9 +116,15 @@ class OverloadControl:
     # -- what is connected ---------------------------------------------------------------------------------------
 
     def add_flow(
-        self, read: Callable[[], FlowReading], *, queue_capacity: int, batch_size: int, decides_traces: bool = False
+        self,
+        read: Callable[[], FlowReading],
+        *,
+        queue_capacity: int,
+        batch_size: int,
+        decides_traces: bool = False,
+        fills_in: float = 0.0,
     ) -> Flow:
-        """A flow for a new pipeline; ``remove_flow`` it when that is gone.
+        """A flow for a new pipeline; ``remove_flow`` it when that is gone. ``fills_in``: as in Flow.
 
         ``decides_traces``: the pipeline asks the flow's policy about whole traces; where none does, it is for the
         samplers to keep to the budget.
@@ -136,6 +142,7 @@ class OverloadControl:
             if decides_traces
             else None,
             head=self.head_counts,
+            fills_in=fills_in,
             budget=RateBudget(
                 queue_capacity=queue_capacity, batch_size=batch_size, min_probability=self.config.min_probability
             ),
@@ -273,11 +280,6 @@ class OverloadControl:
             self.meter.restart()
         for flow in self._flows:
             flow.after_fork_in_child()
-
-
-def _fill(reading: FlowReading) -> float:
-    # What only waits for its batch to gather is no pressure.
-    return reading.fill if reading.is_exporting else 0.0
 
 
 def _classifier(config: ShedConfig, choose: ChoosePriority | None, clock: Callable[[], float]) -> Classifier:

@@ -131,7 +131,7 @@ PROCESSOR: Instruments[Pipeline] = Instruments(
         kind=Kind.UP_DOWN_COUNTER,
         unit="{span}",
         description="The maximum number of spans the queue of a given instance of an SDK span processor can hold.",
-        read=lambda pipeline: [(pipeline.intake.store.capacity, {})],
+        read=lambda pipeline: [(pipeline.intake.store.queue_capacity, {})],
     ),
     Instrument(
         name="otel.sdk.processor.span.queue.size",

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from otel_shed.outcome import DropReason
+from otel_shed.pipeline.queue import NEVER
 from otel_shed.pipeline.store import Batch, Shed
 from otel_shed.record import SpanRecord
 
@@ -17,8 +18,10 @@ from otel_shed.record import SpanRecord
 class Batches:
     """A Store of batches; see the module."""
 
-    def __init__(self, *, max_batches: int, max_bytes: int, shed: Shed) -> None:
-        self.capacity = max_batches
+    def __init__(self, *, max_batches: int, batch_size: int, max_bytes: int, shed: Shed) -> None:
+        """``batch_size``: the most spans that a batch is expected to have."""
+        self.max_batches = max_batches
+        self._batch_size = batch_size
         self.is_streaming = True
         self._max_bytes = max_bytes
         self._shed = shed
@@ -50,20 +53,22 @@ class Batches:
 
     @property
     def fill(self) -> float:
-        return len(self._batches) / self.capacity
+        return len(self._batches) / self.max_batches
 
-    def add_all(self, batches: Sequence[Sequence[SpanRecord]], now: float) -> None:
-        """Queue batches."""
-        for batch in batches:
-            self.add(batch, now)
+    def follow(self, now: float) -> bool:
+        return False
 
-    def add(self, records: Sequence[SpanRecord], now: float) -> None:
+    def add_all(self, records: Sequence[SpanRecord], now: float) -> None:
+        """A batch like any other."""
+        self.add(records)
+
+    def add(self, records: Sequence[SpanRecord]) -> None:
         """Queue a batch."""
         self._batches.append(records)
         self._added += len(records)
         self.ready_spans += len(records)
         self.ready_bytes += _length(records)
-        while self._batches and (len(self._batches) > self.capacity or self.held_bytes > self._max_bytes):
+        while self._batches and (len(self._batches) > self.max_batches or self.held_bytes > self._max_bytes):
             self._shed(self._pop(), DropReason.QUEUE_FULL)
 
     def take(self, most: int, most_bytes: int) -> Batch:
@@ -83,18 +88,35 @@ class Batches:
     def release(self, spans: int, length: int) -> None:
         self.taken_bytes -= length
 
-    def mark(self, now: float) -> int:
+    @property
+    def queue_capacity(self) -> int:
+        return self.max_batches * self._batch_size
+
+    def resize_queue(self) -> None:
+        """Batches do not pass the queue."""
+
+    def decide_before(self, order: int) -> None:
+        """There is nothing to decide."""
+
+    def mark(self, order: int) -> int | None:
         return self._added
 
-    def is_past(self, mark: int) -> bool:
+    def is_past(self, mark: int, order: int) -> bool:
         return self._added - self.ready_spans >= mark
 
     @property
     def due_at(self) -> float:
         return math.inf
 
-    def look(self, now: float) -> float | None:
-        return None
+    @property
+    def is_due(self) -> bool:
+        return False
+
+    def look(self, now: float, most: int = NEVER) -> bool:
+        return True
+
+    def admit_from(self, threshold: int) -> None:
+        """Batches do not pass the queue."""
 
 
 def _length(records: Sequence[SpanRecord]) -> int:

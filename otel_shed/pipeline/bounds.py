@@ -9,10 +9,12 @@ from __future__ import annotations
 class Bounds:
     """spans, length: number and bytes of all that is held; taken_spans, taken_length: of what the worker has of it."""
 
-    __slots__ = ("length", "max_length", "max_spans", "spans", "taken_length", "taken_spans")
+    __slots__ = ("length", "max_length", "max_spans", "max_waiting", "spans", "taken_length", "taken_spans")
 
-    def __init__(self, *, max_spans: int, max_length: int) -> None:
+    def __init__(self, *, max_spans: int, max_waiting: int, max_length: int) -> None:
+        """``max_waiting``: of the spans that the worker does not have."""
         self.max_spans = max_spans
+        self.max_waiting = max_waiting
         self.max_length = max_length
         self.restart()
 
@@ -36,8 +38,13 @@ class Bounds:
 
     @property
     def are_exceeded(self) -> bool:
-        return self.spans > self.max_spans or self.length > self.max_length
+        return self.spans > self.max_spans or self.length > self.max_length or self.waiting > self.max_waiting
+
+    @property
+    def waiting(self) -> int:
+        """Spans that the worker does not have."""
+        return self.spans - self.taken_spans
 
     def are_less_than(self, share: float, spans: int, length: int) -> bool:
         """Whether so much is more than this share of them."""
-        return spans > share * self.max_spans or length > share * self.max_length
+        return spans > share * min(self.max_spans, self.max_waiting) or length > share * self.max_length

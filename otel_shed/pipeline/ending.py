@@ -138,7 +138,7 @@ class Ending:
 
     def _deliver(self, deadline: float, *, waits: bool) -> None:
         """Each step may be taken again."""
-        self._intake.do(self._intake.close)
+        self._intake.close()
         self._sender.hurry(self._grace)
         if waits:
             self._drain(deadline)
@@ -161,7 +161,7 @@ class Ending:
     def _close(self, deadline: float, lost_before: int) -> None:
         if not self._worker.finished.is_set():
             self._sender.abort()
-            self._intake.do(self._abandon)
+            self._abandon()
             self._worker.wake()
         # Read after giving up: until then a batch may still have come to its end.
         left = self._ledger.account().dropped.get(DropReason.SHUTDOWN, 0)

@@ -58,9 +58,9 @@ class Decision:
 
     def change(self, record: SpanRecord) -> Change | None:
         """What is changed in a span of the trace that is kept; None for nothing."""
-        threshold = None
-        if self.threshold and self.threshold > (read_ot(record.trace_state).threshold or 0):
-            threshold = self.threshold
+        threshold = max(self.threshold, record.admission) or None
+        if threshold is not None and threshold <= (read_ot(record.trace_state).threshold or 0):
+            threshold = None
         parent = self.kin.parent(record) if self.kin is not None else None
         return None if threshold is None and parent is None else Change(parent, threshold)
 
@@ -73,11 +73,13 @@ class HeldTrace:
 
     bucket: where it stands by its randomness. rank: what it is worth, as far as is known. floor: the threshold that it
     owes for having been held while others had to go. Once it is kept: decision; lane, the queue that it waits in, since
-    ready_at; ticket, the first flush that waits for it.
+    ready_at; ticket, the first flush that waits for it. order: of its first span. admission: the highest that one of
+    its spans was admitted by.
     """
 
     __slots__ = (
         "_trace_state",
+        "admission",
         "began",
         "bucket",
         "decision",
@@ -86,6 +88,7 @@ class HeldTrace:
         "held_since",
         "lane",
         "length",
+        "order",
         "priority",
         "randomness",
         "rank",
@@ -112,7 +115,8 @@ class HeldTrace:
         self.threshold = entry.threshold
         self.root_ns: int | None = None
         self.rank = self._worth()
-        self.floor = 0
+        self.order = record.order
+        self.floor = self.admission = 0
         self.held_since = 0
         self.decision = _UNDECIDED
         self.lane: OrderedDict[int, HeldTrace] | None = None
@@ -124,6 +128,9 @@ class HeldTrace:
         self.length += record.length
         if record.trace_state is not self._trace_state and (own := read_ot(record.trace_state).threshold) is not None:
             self.threshold = max(own, self.threshold or 0)
+        if record.admission > self.admission:
+            self.admission = record.admission
+            self.threshold = max(self.admission, self.threshold or 0)
         if record.is_local_root:
             self.root_ns = record.duration_ns
         if record.failed or record.priority > self.priority:
@@ -134,6 +141,11 @@ class HeldTrace:
 
     def _worth(self) -> Priority:
         return _HIGH if self.failed and self.priority < _HIGH else self.priority
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its spans go out as they came."""
+        return self.decision.is_plain and not self.admission
 
     def view(self, now: float, ready: int, kept: int) -> TraceView:
         """What a policy is asked about; ``ready`` and ``kept`` as in there."""

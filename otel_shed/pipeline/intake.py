@@ -1,297 +1,299 @@
-"""The way in: from the application's threads to the store, bounded, that the worker takes from.
+"""The way in: application threads push, the export thread takes batches, and what waits between them is decided on.
 
-Application threads offer, the worker takes. The rule: each move of a span and its count are one step in the ledger.
+Application threads call ``offer``, ``offer_batch`` and ``book``, and never wait. The export thread calls ``take`` and
+``release``; it and the decision thread call ``decide``. The rules: each move of a span and its count are one step in the
+ledger; behind the queue no more than a slice of work is done at a time, and while nothing is sent for it, no more than a
+tenth of a processor.
 
-Application threads leave their records in an inbox, which needs no lock, and go. The worker sweeps it into the store;
-while it is in a call, its stand-in does (sweeper.py). Only these two move what is held, but for places that have no
-stand-in: so what holding and deciding costs is not paid in Span.end(), and no signal handler, finalizer or interrupt
-comes in the middle of it.
-``look_at`` is the number of entries at which one of them is to be told: 1 when the worker is idle, so that it needs no
-timer, and while somebody gives way, so that others do too. Whoever finds no room waits until there is some.
-
-``wake_at`` is the number of ready spans at which the worker wants to be woken, and ``looks_at`` the time at which it
-looks by itself: what is due before wakes it too. The worker writes both in the ledger, after looking at the store, so a
-record either is seen by that look or finds the new ``wake_at``: no wake-up is lost.
+A push wakes a consumer at most once: ``wake_when`` says from when on, and whoever is woken says so again. The export
+thread asks for a batch, or for a first record where it is idle; while it is in a call the decision thread is woken
+instead, which looks whether traces are to be held.
 """
 
 from __future__ import annotations
 
 import math
-import sys
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Final, Protocol
 
-from otel_shed.native import give_way, thread_id
+from otel_shed.control.admission_threshold import CPU_SHARE, AdmissionThreshold
 from otel_shed.outcome import DropReason
-from otel_shed.pipeline import way
-from otel_shed.pipeline.inbox import InboxSizes
-from otel_shed.pipeline.ledger import Fate, Ledger
+from otel_shed.pipeline.ledger import KIND, Fate, Ledger
+from otel_shed.pipeline.queue import NEVER, Queue
 from otel_shed.pipeline.store import Batch, Shed, Store
 from otel_shed.record import SpanRecord
 
-NEVER = sys.maxsize
+__all__ = ["NEVER", "Intake"]
+
+# A thread that waits for the interpreter gets it after 5 ms (sys.getswitchinterval): a slice is well below, so a span
+# that ends meanwhile is not kept waiting for longer than a thread of the program would.
+SLICE_SECONDS: Final = 0.001
+# Records between two looks at the clock: some tenths of a millisecond.
+STEP: Final = 16
+# While spans of undecided traces keep coming, the queue is drained so often: it delays decisions by hardly anything.
+DRAIN_SECONDS: Final = 0.05
+# While the export thread is in a call and nothing is held, so many more records are worth a look at the control.
+WORTH_A_LOOK: Final = 512
+
+_REFUSED: Final = KIND[DropReason.OVER_BUDGET]
+_EVICTED: Final = KIND[DropReason.QUEUE_FULL]
 
 
-class StandIn(Protocol):
-    """What is used of a sweeper."""
+class Thread(Protocol):
+    """What is used of a decision thread."""
 
     def call(self) -> None: ...
-    def run(self, job: Callable[[], object]) -> None: ...
 
 
 class Intake:
-    """The inbox before a store."""
+    """The queue and the store behind it."""
 
     def __init__(
         self,
         *,
         ledger: Ledger,
-        store: Callable[[Shed], Store],
-        max_bytes: int,
+        store: Callable[[Shed, Queue], Store],
         clock: Callable[[], float],
+        cpu_clock: Callable[[], float] = time.thread_time,
         shed: Callable[[Sequence[SpanRecord]], None] | None = None,
         wake: Callable[[], None] | None = None,
-        stand_in: StandIn | None = None,
+        decisions: Thread | None = None,
     ) -> None:
-        """``store`` makes the store, given whom it has to tell of records that it lets go of. ``max_bytes``: of the
-        store. ``clock``: seconds.
+        """``store`` makes the store, given whom it has to tell of records that it lets go of, and the queue. ``clock``:
+        seconds; ``cpu_clock``: seconds of processor time of the calling thread.
 
-        ``shed`` is told of each of these too, in the ledger: it must not wait. ``wake``: the worker; ``stand_in``: who
-        sweeps while that is in a call, and for others; without one, everybody does for himself.
+        ``shed`` is told of each of these too, in the ledger: it must not wait. ``wake``: the export thread.
+        ``decisions``: the thread that decides while that one is in a call.
         """
         self._ledger = ledger
-        self.store = store(self._let_go)
-        self._clock = clock
-        self._shed, self._wake, self._stand_in = shed, wake, stand_in
+        self._queue = ledger.queue
+        self.store = store(self._let_go, ledger.queue)
+        self._clock, self._cpu_clock = clock, cpu_clock
+        self._shed, self._wake, self._decisions = shed, wake, decisions
+        self._admission = AdmissionThreshold()
         self.closed = False
-        self.sizes = sizes = InboxSizes.of(capacity=self.store.capacity, max_bytes=max_bytes)
-        self._room, self.largest = sizes.room, sizes.largest
-        self._way = way.Way(room=sizes.room)
-        self._roomy = max(1, int(way.GIVES_WAY_AT * self.store.capacity))
-        # Records, batches of them, what is booked without being held (a fate and how many spans), and what is to be
-        # done once all that stands before it is held.
-        self.inbox: list[Any] = []
+        self._batches: deque[list[SpanRecord]] = deque()
         self._forget()
 
     def _forget(self) -> None:
-        self.inbox.clear()
-        self._large_bytes = self.admitted = 0
-        self.look_at = self._looks_from = self.wake_at = 1
-        self.wake_at_bytes, self.looks_at = NEVER, math.inf
-        self._is_worker_away, self._brief_until = False, -math.inf
+        self._batches.clear()
+        self._admission.restart()
+        self._is_worker_away = False
+        self._rests_until = -math.inf
+        # What of the store's is worth waking the export thread.
+        self.wake_at, self._wake_at_bytes, self._looks_at = 1, NEVER, math.inf
+        self._queue.wake_when(1)
 
     # -- application threads -------------------------------------------------------------------------------------
 
     def offer(self, record: SpanRecord) -> None:
         """Take in a span that has ended."""
-        self.inbox.append(record)
-        if record.length > self.largest:
-            self._weigh(record.length)
-        if len(self.inbox) >= self.look_at:
+        if self._queue.push(record):
             self.tell()
-
-    def _weigh(self, length: int) -> None:
-        """A large span is in the inbox: these are added up, as near as matters where several threads do at once."""
-        self._large_bytes += length
-        if self._large_bytes > self.sizes.most_bytes // 2:
-            self.settle_inbox()
-        elif self._large_bytes + self.store.ready_bytes >= self.wake_at_bytes:
-            self.wake_at_bytes = NEVER
-            self._call_worker()
 
     def offer_batch(self, records: Sequence[SpanRecord]) -> None:
         """Take in a batch, for a store of batches."""
-        self.inbox.append(list(records))
-        self.settle_inbox()
+        self._batches.append(list(records))
+        if self._settle_batches():
+            self._call_worker()
 
     def book(self, fate: Fate | DropReason, count: int = 1) -> None:
         """Count spans that ended and are not held."""
-        self.inbox.append((fate, count))
-        if len(self.inbox) >= self.look_at:
-            self.tell()
-
-    def do_next(self, job: Callable[[], object]) -> None:
-        """Have something done, in the ledger, by whoever sweeps: when all that was offered before is held."""
-        self.inbox.append(job)
-        (self._call_stand_in if self._is_worker_away else self._call_worker)()
+        self._ledger.book(fate, count)
 
     def tell(self) -> None:
-        """There is something in the inbox that somebody is to be told of; who fills the queue may sleep (way.py)."""
-        if self.look_at <= self._room:
-            self.look_at = self._room + 1
-            try:
-                (self._call_stand_in if self._is_worker_away else self._call_worker)()
-            except BaseException:  # a signal handler has raised before anybody was called: the next span does it
-                self.look_at = self._looks_from
-                raise
-        if len(self.inbox) > self._room:
-            self.settle_inbox()
-        if self.store.ready_spans > self._roomy and (now := self._clock()) < self._brief_until:
-            fill = self.store.ready_spans / self.store.capacity
-            seconds = self._way.seconds(fill, now, thread_id())
-            if self._way.is_given(self._clock):
-                self.look_at = 1
-            if seconds and not self._ledger.is_held_here:  # as it may be by a finalizer, in the middle of a sweep
-                give_way(seconds)
+        """So much waits that a consumer wants to know."""
+        self._queue.wake_when(NEVER)
+        try:
+            (self._call_decisions if self._is_worker_away else self._call_worker)()
+        except BaseException:  # a signal handler has raised before anybody was called: the next span does it
+            self._queue.wake_when(1)
+            raise
 
     def _call_worker(self) -> None:
         if self._wake is not None:
             self._wake()
 
-    def _call_stand_in(self) -> None:
-        if self._stand_in is not None:
-            self._stand_in.call()
+    def _call_decisions(self) -> None:
+        if self._decisions is not None:
+            self._decisions.call()
 
-    def settle_inbox(self) -> None:
-        """Have swept what has been offered up to now."""
-        self.do(self.sweep)
+    def _settle_batches(self) -> bool:
+        """Hold the batches that have come, unless another thread is at it; whether the export thread wants to know."""
+        wakes = False
+        lock = self._ledger.lock
+        while self._batches and not self._ledger.is_held_here and lock.acquire(False):
+            try:
+                wakes = self._hold_batches() or wakes
+            finally:
+                lock.release()
+        return wakes
 
-    def do(self, job: Callable[[], object]) -> None:
-        """Have something done to what is held; not where this thread is in the ledger, as a finalizer may be."""
-        if self._ledger.is_held_here:
-            self._call_worker()
-        elif self._stand_in is None:
-            job()
-        else:
-            self._stand_in.run(job)
+    def _hold_batches(self) -> bool:
+        while self._batches:
+            batch = self._batches.popleft()
+            if self.closed:
+                self.book(DropReason.ALREADY_SHUTDOWN, len(batch))
+            else:
+                self._ledger.hold(len(batch))
+                self.store.add_all(batch, self._clock())
+        return self._is_wanted()
 
-    # -- the worker and its stand-in -----------------------------------------------------------------------------
+    # -- decisions -----------------------------------------------------------------------------------------------
 
-    def sweep(self, *, wakes: bool = True) -> bool:
-        """Move all that is in the inbox to the store; whether there was anything. ``wakes`` the worker if it wants."""
-        swept = wake = False
+    def decide(self, *, wakes: bool = True) -> float | None:
+        """Drain the queue into the store and decide on what is due, for a slice; the seconds until there is more to do.
+
+        None while records go straight from the queue to the export thread. ``wakes`` that thread for what is ready.
+        """
         with self._ledger.lock:
-            # Before each look: what comes after it tells again, also where somebody told of what had been swept.
-            self.look_at = self._looks()
-            while self.inbox:
-                swept = True
-                wake = self._sweep() or wake
-                self.look_at = self._looks()
-        if wake and wakes:
+            self._hold_batches()
+            now, store = self._clock(), self.store
+            if not store.follow(now):
+                self._set_admission(now, is_limited=False)
+                return None
+            if now < self._rests_until and not self.closed and not store.is_due:
+                return self._rests_until - now
+            began, drained, ready = self._cpu_clock(), 0, store.ready_spans
+            while True:
+                records, _ = self._queue.pop(STEP)
+                if records:
+                    drained += len(records)
+                    self._ledger.pop(len(records))
+                    store.add_all(records, now)
+                is_done = store.look(now, STEP) and len(records) < STEP
+                spent = self._cpu_clock() - began
+                if is_done or spent >= SLICE_SECONDS:
+                    break
+            store.resize_queue()
+            self._admission.spent(drained, spent)
+            # Where most of what is decided on is sent at once, decisions are not held back.
+            is_limited = self._is_worker_away or 2 * (store.ready_spans - ready) < drained
+            self._set_admission(now, is_limited=is_limited)
+            self._rests_until = now + spent * (1.0 / CPU_SHARE - 1.0) if is_limited and not is_done else now
+            wakes = wakes and self._is_wanted()
+            pause = self._pause(now, is_done=is_done, has_come=drained > 0)
+        if wakes:
             self._call_worker()
-        return swept
+        return pause
 
-    def _sweep(self) -> bool:
-        """One round of it, in the ledger; whether the worker wants to be woken."""
-        inbox, job = self.inbox, None
-        self._large_bytes = 0
-        # What comes between these two is behind what they move.
-        entries = inbox[:]
-        if list(map(type, entries)).count(SpanRecord) == len(entries):
-            del inbox[: len(entries)]
-            return self._hold(entries, len(entries))
-        if (place := next((place for place, entry in enumerate(entries) if callable(entry)), None)) is not None:
-            job, entries = entries[place], entries[:place]
-        del inbox[: len(entries) + (job is not None)]
-        wake = self._hold(*self._book(entries))
-        if job is not None:
-            job()
-        return wake or job is not None
+    def _pause(self, now: float, *, is_done: bool, has_come: bool) -> float | None:
+        if not is_done:
+            return max(0.0, self._rests_until - now)
+        if self.store.is_streaming:
+            return None
+        due = max(0.0, self.store.due_at - now)
+        if self._queue.wake_when(NEVER if has_come else 1):
+            return 0.0
+        return min(due, DRAIN_SECONDS) if has_come else due
 
-    def _hold(self, entries: list[Any], count: int) -> bool:
-        """Hold these, which are so many spans; whether the worker wants to be woken."""
-        ledger, store = self._ledger, self.store
-        ledger.ended += count
-        if self.closed:
-            ledger.dropped[DropReason.ALREADY_SHUTDOWN] += count
-            return False
-        self.admitted += count
-        ledger.queued += count
-        store.add_all(entries, self._clock())
-        if self._is_worker_away:
-            self._looks_from = self._while_away()
-        if store.ready_spans >= self.wake_at or store.ready_bytes >= self.wake_at_bytes:
-            self.wake_at = self.wake_at_bytes = NEVER
+    def _set_admission(self, now: float, *, is_limited: bool) -> None:
+        popped, waiting, _, kinds = self._queue.counts()
+        came = popped + waiting + kinds[_REFUSED] + kinds[_EVICTED]
+        if self._admission.tick(now, came=came, backlog=waiting, is_limited=is_limited):
+            self.store.admit_from(self._admission.threshold)
+
+    def decide_while_away(self) -> float | None:
+        """Decide, on the decision thread; the seconds after which to come again, None when it is called."""
+        with self._ledger.lock:
+            if not self._is_worker_away:
+                return None
+            pause = self.decide()
+            if pause is None and self._is_worker_away:
+                self._queue.wake_when(self._queue.records + WORTH_A_LOOK)
+            return None if pause is None or pause == math.inf else pause
+
+    def _is_wanted(self) -> bool:
+        """In the ledger: whether what is ready is what the export thread waits for; it is told once."""
+        store = self.store
+        if store.ready_spans >= self.wake_at or store.ready_bytes >= self._wake_at_bytes:
+            self.wake_at = self._wake_at_bytes = NEVER
             return True
-        if store.due_at < self.looks_at:
-            self.looks_at = store.due_at
+        if store.due_at < self._looks_at:
+            self._looks_at = store.due_at
             return True
         return False
 
-    def _book(self, entries: list[Any]) -> tuple[list[Any], int]:
-        """Count what is booked without being held; the other entries, and of how many spans they are."""
-        for entry in entries:
-            if type(entry) is tuple:
-                self._ledger.book(*entry)
-        held = [entry for entry in entries if type(entry) is not tuple]
-        return held, sum([len(entry) if type(entry) is list else 1 for entry in held])
-
-    def _let_go(self, records: Sequence[SpanRecord], fate: DropReason | Fate) -> None:
-        self._ledger.let_go(fate, len(records))
+    def _let_go(self, records: Sequence[SpanRecord], reason: DropReason | Fate) -> None:
+        """In the ledger: the store lets go of these."""
+        self._ledger.let_go(reason, len(records))
         if self._shed is not None:
             self._shed(records)
 
-    def goes(self, *, is_brief: bool = True) -> None:
-        """In the ledger: the worker is about to be in a call. Nobody needs to wake it: it looks before it waits.
+    # -- the export thread ---------------------------------------------------------------------------------------
 
-        ``is_brief``: who fills the queue is to give way to it, for a while.
-        """
-        self.wake_at, self.wake_at_bytes, self.looks_at = NEVER, NEVER, -math.inf
-        self._is_worker_away, self._brief_until = True, self._clock() + way.PATIENCE_SECONDS if is_brief else -math.inf
-        self.look_at = self._looks_from = self._while_away()
+    def goes(self) -> None:
+        """In the ledger: the export thread is about to be in a call, and looks again before it waits."""
+        self.wake_at, self._wake_at_bytes, self._looks_at = NEVER, NEVER, -math.inf
+        self._is_worker_away = True
+        if self.store.is_streaming:
+            self._queue.wake_when(self._queue.records + WORTH_A_LOOK)
+        else:
+            self._queue.wake_when(1)
 
-    def _while_away(self) -> int:
-        """So many spans are worth having the stand-in sweep; those that fill the queue give way each time."""
-        if not self.store.is_streaming:
-            return self.sizes.few
-        return self.sizes.many if self.store.ready_spans > self._roomy else self.sizes.gathered
-
-    def _looks(self) -> int:
-        return 1 if self._way.is_given(self._clock) else self._looks_from
-
-    def waits(self, *, for_spans: int, for_bytes: int, until: float, gather: int) -> None:
-        """In the ledger: the worker waits for so much to be ready, or ``until`` it looks by itself.
-
-        ``gather``: so many spans may be in the inbox before it is woken for them.
-        """
-        self.wake_at, self.wake_at_bytes, self.looks_at = for_spans, for_bytes, until
+    def waits(self, *, for_spans: int, for_bytes: int, until: float) -> bool:
+        """In the ledger: the export thread waits for so much to be ready, or until then; whether it need not."""
+        self.wake_at, self._wake_at_bytes, self._looks_at = for_spans, for_bytes, until
         self._is_worker_away = False
-        self.look_at = self._looks_from = max(1, min(gather, self.sizes.gathered))
+        if not self.store.is_streaming:
+            # Each record may end a trace, and is looked at by the timer that ``decide`` asked for.
+            return self._is_wanted()
+        self.wake_at = self._wake_at_bytes = NEVER
+        return self._queue.wake_when(for_spans, for_bytes)
 
     def take(self, most: int, most_bytes: int = NEVER) -> Batch:
         """Move up to ``most`` records, and no more once they are of ``most_bytes``; these count until ``release``."""
         with self._ledger.lock:
             batch = self.store.take(most, most_bytes)
-            count = len(batch.records)
-            self._ledger.queued -= count
-            self._ledger.in_flight += count
-            self._ledger.submitted += count
+            self._ledger.take(len(batch.records) - batch.popped, batch.popped)
+            self.store.resize_queue()
         return batch
 
     def grown(self, length: int) -> None:
-        """What the worker has taken has grown by so many bytes."""
-        with self._ledger.lock:
-            self.store.release(0, -length)
+        """What the export thread has taken has grown by so many bytes."""
+        self.release(0, -length)
 
     def release(self, spans: int, length: int) -> None:
-        """The worker is done with so many spans: their bytes are free."""
+        """The export thread is done with so many spans: their bytes are free."""
         with self._ledger.lock:
             self.store.release(spans, length)
+            self.store.resize_queue()
 
-    def mark(self) -> int:
-        """In the ledger: a barrier behind everything that has been offered up to now."""
-        return self.store.mark(self._clock())
+    # -- flush, shutdown, fork -----------------------------------------------------------------------------------
+
+    def barrier(self) -> int:
+        """An order of the queue behind everything that has ended by now, to be decided on at once."""
+        order = self._queue.mark()
+        with self._ledger.lock:
+            self._hold_batches()
+            self.store.decide_before(order)
+        return order
+
+    def hasten(self) -> None:
+        """Have what was asked for seen to."""
+        self._call_worker()
+        if self._is_worker_away:
+            self._call_decisions()
+
+    def close(self) -> None:
+        """Admit nothing from now on, and decide on all that is held."""
+        with self._ledger.lock:
+            self._hold_batches()
+            self._queue.close()
+            self.closed = True
+            self.store.decide_before(NEVER)
 
     def clear(self) -> None:
         """Let go of what is not taken; the caller has booked it."""
         with self._ledger.lock:
             self.store.clear()
 
-    def close(self) -> None:
-        """Admit nothing from now on, and decide on all that is held."""
-        with self._ledger.lock:
-            self.sweep()
-            if not self.closed:
-                self.closed = True
-                self.mark()
-
-    # -- a forked child ------------------------------------------------------------------------------------------
-
     @property
-    def waiting_spans(self) -> int:
-        """How many wait in the inbox, as near as can be told without the ledger."""
-        entries = [entry for entry in [*self.inbox] if type(entry) is not tuple and not callable(entry)]
-        return sum([len(entry) if type(entry) is list else 1 for entry in entries])
+    def waiting_batches(self) -> int:
+        """Spans of batches that have come and are not held yet."""
+        return sum([len(batch) for batch in [*self._batches]])
 
     def restart(self) -> None:
         """In a forked child: what is held is the parent's to send."""

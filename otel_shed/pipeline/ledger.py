@@ -1,17 +1,21 @@
 """The account of every span: ended, then unsampled, queued, in flight, exported, summarized or dropped for a reason.
 
-Owns the counts and the one lock of a pipeline, which also guards the intake's queue: a span moves and is counted in the
-same step, so the account balances at every reading and not only at rest. Changed by whoever holds the lock: the thread
-that sweeps the intake's inbox, and the worker. The rule: nobody holds the lock while calling anything that may block.
+Owns the counts of one pipeline and the lock that guards what is behind its queue: a span moves and is counted in the
+same step, so the account balances at every reading and not only at rest. Application threads change the queue's counts,
+the export thread and the decision thread change the rest, under the lock. The rule: no thread holds the lock while it
+calls anything that may block, or for longer than some milliseconds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
 from otel_shed.native import allocate_rlock
 from otel_shed.outcome import LOST_IN_EXPORT, SHED, DropReason, Outcome
+from otel_shed.pipeline.queue import Queue
 
 
 class Fate(Enum):
@@ -40,30 +44,47 @@ class Account:
     would_have_shed: int = 0
 
 
-class Ledger:
-    """The counts of one pipeline: enter it (``with ledger.lock:``) to read or change them, or take ``account()``.
+# What a queue counts without holding it: the index of each is its kind there.
+KINDS: Final[tuple[Fate | DropReason, ...]] = (*Fate, *DropReason)
+KIND: Final[Mapping[Fate | DropReason, int]] = {fate: kind for kind, fate in enumerate(KINDS)}
+_UNSAMPLED, _SUMMARIZED, _WOULD_HAVE_SHED = map(KIND.__getitem__, Fate)
 
-    The lock is entered as it is: between an ``__enter__`` in Python and the block that it is for, an exception of a
-    signal handler would leave it locked for ever.
+
+class Ledger:
+    """The counts of one pipeline. ``queue`` owns those of spans that have not left it, the rest is in here.
+
+    pending: spans that were popped and wait, in the trace buffer or to be sent. Enter ``ledger.lock`` to read more than
+    one number, or to change any; the queue needs no lock. The lock is entered as it is: between an ``__enter__`` in
+    Python and the block that it is for, an exception of a signal handler would leave it locked for ever.
     """
 
     def __init__(self) -> None:
-        self.restart()
+        self.queue = Queue(
+            kinds=len(KINDS),
+            full=KIND[DropReason.QUEUE_FULL],
+            refused=KIND[DropReason.OVER_BUDGET],
+            closed=KIND[DropReason.ALREADY_SHUTDOWN],
+            failed=KIND[DropReason.ENCODE_FAILED],
+        )
+        self._begin()
 
     def restart(self) -> None:
         """Begin a new account with a new lock: in a forked child the old one may be held by a thread that is gone."""
+        self.queue.restart()
+        self._begin()
+
+    def _begin(self) -> None:
         self.lock = allocate_rlock()
-        self.ended = 0
-        self.unsampled = 0
-        self.queued = 0
+        # Spans that were held without passing the queue: batches.
+        self._held_at_once = 0
+        self.pending = 0
         self.in_flight = 0
         self.exported = 0
-        self.summarized = 0
         self.submitted = 0
-        self.dropped: dict[DropReason, int] = dict.fromkeys(DropReason, 0)
+        self._summarized = 0
+        self._dropped: dict[DropReason, int] = dict.fromkeys(DropReason, 0)
         self.exports_attempted = 0
         self.exports_succeeded = 0
-        self.would_have_shed = 0
         self.abandoned = False
 
     @property
@@ -71,26 +92,34 @@ class Ledger:
         """Whether this thread is in the middle of it."""
         return bool(self.lock._is_owned())
 
-    def book(self, fate: Fate | DropReason, count: int) -> None:
-        """Spans that ended and go no further; to be called with the ledger entered."""
-        if isinstance(fate, DropReason):
-            self.dropped[fate] += count
-        elif fate is Fate.UNSAMPLED:
-            self.unsampled += count
-        elif fate is Fate.SUMMARIZED:
-            self.summarized += count
-        else:
-            self.would_have_shed += count
-            return
-        self.ended += count
+    # -- moves, in the ledger ------------------------------------------------------------------------------------
+
+    def book(self, fate: Fate | DropReason, count: int = 1) -> None:
+        """Spans that ended and are not held; needs no lock."""
+        self.queue.book(KIND[fate], count)
+
+    def hold(self, count: int) -> None:
+        """Spans that ended wait, without having passed the queue."""
+        self._held_at_once += count
+        self.pending += count
+
+    def pop(self, count: int) -> None:
+        """Spans that the queue gave away wait."""
+        self.pending += count
+
+    def take(self, pending: int, popped: int) -> None:
+        """Spans are in the exporter's hands: so many that waited here, and so many straight from the queue."""
+        self.pending -= pending
+        self.in_flight += pending + popped
+        self.submitted += pending + popped
 
     def let_go(self, fate: Fate | DropReason, count: int) -> None:
-        """Spans that were queued go no further; to be called with the ledger entered."""
-        self.queued -= count
+        """Spans that waited go no further."""
+        self.pending -= count
         if isinstance(fate, DropReason):
-            self.dropped[fate] += count
+            self._dropped[fate] += count
         else:
-            self.summarized += count
+            self._summarized += count
 
     def settle(self, count: int, outcome: Outcome) -> None:
         """Book what became of ``count`` spans in flight.
@@ -107,43 +136,65 @@ class Ledger:
             self.exports_succeeded += 0 if failed else 1
             self.exported += accepted
             if self.abandoned:
-                self.dropped[DropReason.SHUTDOWN] -= accepted
+                self._dropped[DropReason.SHUTDOWN] -= accepted
                 return
             self.in_flight -= count
-            self.dropped[DropReason.REJECTED] += rejected
-            self.dropped[DropReason.NOT_RETRYABLE] += refused
-            self.dropped[reason] += failed - refused
+            self._dropped[DropReason.REJECTED] += rejected
+            self._dropped[DropReason.NOT_RETRYABLE] += refused
+            self._dropped[reason] += failed - refused
 
     def abandon(self) -> None:
-        """Shutdown gives up: whatever is queued or in flight is booked as lost."""
+        """Shutdown gives up: whatever is queued or in flight is booked as lost. The queue is closed."""
         with self.lock:
-            self.dropped[DropReason.SHUTDOWN] += self.queued + self.in_flight
-            self.queued = self.in_flight = 0
+            self.queue.clear(KIND[DropReason.SHUTDOWN])
+            self._dropped[DropReason.SHUTDOWN] += self.pending + self.in_flight
+            self.pending = self.in_flight = 0
             self.abandoned = True
+
+    # -- readings ------------------------------------------------------------------------------------------------
+
+    @property
+    def ended(self) -> int:
+        return self.account().ended
+
+    @property
+    def queued(self) -> int:
+        """Spans that wait, in the queue or behind it."""
+        return self.pending + self.queue.records
+
+    @property
+    def dropped(self) -> dict[DropReason, int]:
+        """Of every reason how many."""
+        with self.lock:
+            kinds = self.queue.counts()[3]
+            return {reason: count + kinds[KIND[reason]] for reason, count in self._dropped.items()}
 
     def lost_in_export(self) -> int:
         """Spans that were lost, not shed by choice."""
-        with self.lock:
-            return sum([self.dropped[reason] for reason in LOST_IN_EXPORT])
+        dropped = self.dropped
+        return sum([dropped[reason] for reason in LOST_IN_EXPORT])
 
     def shed(self) -> int:
         """Spans that were let go of, by choice or because there was no room for them."""
-        with self.lock:
-            return self.summarized + sum([self.dropped[reason] for reason in SHED])
+        account = self.account()
+        return account.summarized + sum([account.dropped.get(reason, 0) for reason in SHED])
 
     def account(self) -> Account:
         """A consistent reading."""
         with self.lock:
+            popped, waiting, _, kinds = self.queue.counts()
+            dropped = {reason: count + kinds[KIND[reason]] for reason, count in self._dropped.items()}
+            would_have_shed = kinds[_WOULD_HAVE_SHED]
             return Account(
-                ended=self.ended,
-                unsampled=self.unsampled,
-                queued=self.queued,
+                ended=popped + waiting + sum(kinds) - would_have_shed + self._held_at_once,
+                unsampled=kinds[_UNSAMPLED],
+                queued=self.pending + waiting,
                 in_flight=self.in_flight,
                 exported=self.exported,
-                summarized=self.summarized,
+                summarized=self._summarized + kinds[_SUMMARIZED],
                 submitted=self.submitted,
-                dropped={reason: count for reason, count in self.dropped.items() if count},
+                dropped={reason: count for reason, count in dropped.items() if count},
                 exports_attempted=self.exports_attempted,
                 exports_succeeded=self.exports_succeeded,
-                would_have_shed=self.would_have_shed,
+                would_have_shed=would_have_shed,
             )

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 
 from otel_shed.log_limit import LogLimit
-from otel_shed.outcome import DropReason, Outcome
+from otel_shed.outcome import LOST_IN_EXPORT, DropReason, Outcome
 from otel_shed.pipeline.flush import Flush
 from otel_shed.pipeline.ledger import Ledger
 
@@ -57,9 +57,9 @@ class Losses:
 
     def _counts(self) -> tuple[int, int]:
         """Spans lost as they ended, and spans lost in export."""
-        with self._ledger.lock:
-            at_end = sum([self._ledger.dropped[reason] for reason in _LOST_AT_END])
-            return at_end, self._ledger.lost_in_export() - at_end
+        dropped = self._ledger.dropped
+        at_end = sum([dropped[reason] for reason in _LOST_AT_END])
+        return at_end, sum([dropped[reason] for reason in LOST_IN_EXPORT]) - at_end
 
     def report(self, spans: int, outcome: Outcome) -> None:
         """Log what was lost of a request of so many spans."""

@@ -18,12 +18,13 @@ from otel_shed.native import WorkerThread, allocate_rlock, start_thread, thread_
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline import lifecycle
 from otel_shed.pipeline.admission import Admission
+from otel_shed.pipeline.decision_thread import DecisionThread
 from otel_shed.pipeline.ending import Ending
 from otel_shed.pipeline.intake import Intake
 from otel_shed.pipeline.ledger import Account, Ledger
+from otel_shed.pipeline.queue import Queue
 from otel_shed.pipeline.sender import Sender
 from otel_shed.pipeline.store import Shed, Store
-from otel_shed.pipeline.sweeper import Sweeper
 from otel_shed.pipeline.worker import Worker
 from otel_shed.record import SpanRecord
 
@@ -43,7 +44,7 @@ class Pipeline:
         self,
         *,
         sender: Sender,
-        store: Callable[[Shed], Store],
+        store: Callable[[Shed, Queue], Store],
         max_held_bytes: int,
         max_request_bytes: int,
         max_export_batch_size: int,
@@ -58,19 +59,18 @@ class Pipeline:
         """``linger``, ``interval`` and ``shutdown_grace`` in seconds.
 
         ``store`` and ``shed``: see Intake. ``look`` is called at each turn of the worker (see Worker),
-        ``measured`` at each of its stand-in's.
+        ``measured`` at each of the decision thread's.
         """
         self.ledger = Ledger()
-        self._sweeper = Sweeper(self._sweep)
+        self._decisions = DecisionThread(self._decide)
         self._look, self._measured = look, measured
         self.intake = Intake(
             ledger=self.ledger,
             store=store,
-            max_bytes=max_held_bytes,
             clock=clock,
             shed=shed,
             wake=self._wake,
-            stand_in=self._sweeper,
+            decisions=self._decisions,
         )
         self.sender = sender
         self._grace = shutdown_grace
@@ -122,14 +122,13 @@ class Pipeline:
 
     def account(self) -> Account:
         """A reading of the ledger that has every span that ended before this call."""
-        self.intake.settle_inbox()
         return self.ledger.account()
 
     def _wake(self) -> None:
         try:
             self._ensure_worker()
         except Exception as error:  # the span is queued and counted: the next one tries again
-            self.intake.wake_at = self.intake.look_at = 1
+            self.ledger.queue.wake_when(1)
             self._log.warning("thread", "the worker could not be started: %r", error)
         self._worker.wake()
 
@@ -145,18 +144,19 @@ class Pipeline:
             try:
                 self.worker_thread = start_thread(name="otel-shed-worker", target=self._run)
             except RuntimeError:  # the interpreter is shutting down, or there are no threads left
-                self.intake.wake_at = self.intake.look_at = 1
+                self.ledger.queue.wake_when(1)
                 return False
             finally:
                 self._is_starting = False
             lifecycle.flush_at_end_of_child(self)
             return True
 
-    def _sweep(self) -> None:
+    def _decide(self) -> float | None:
         # Like _run: whoever holds the thread's target holds the pipeline.
-        self.intake.sweep()
+        pause = self.intake.decide_while_away()
         if self._measured is not None:
             self._measured()
+        return pause
 
     def _run(self) -> None:
         # A method of ours, so that a pipeline that its owner forgot lives for as long as its worker does.
@@ -170,7 +170,6 @@ class Pipeline:
         if self.on_worker_thread or self.ledger.is_held_here or self._worker.is_guest_here:
             return False
         if self.intake.closed:
-            self.intake.settle_inbox()
             return self._ending.wait(timeout) and not self._worker.losses.since()
         flush, left = self._worker.request_flush(timeout), timeout
         while not flush.done.is_set() and left > 0:
@@ -222,7 +221,7 @@ class Pipeline:
         return None if self._look is None else self._look(now)
 
     def _end_threads(self, patience: float) -> None:
-        self._sweeper.end(patience)
+        self._decisions.end(patience)
         if self.worker_thread is not None and not self.on_worker_thread:
             self.worker_thread.join(patience)
 
@@ -254,16 +253,14 @@ class Pipeline:
 
     def after_fork_in_child(self) -> None:
         """Begin anew: locks, thread and sockets are the parent's, and so are the spans that it held."""
-        with_parent = self.ledger.queued + self.ledger.in_flight + self.intake.waiting_spans
+        with_parent = self.ledger.queued + self.ledger.in_flight + self.intake.waiting_batches
         self.ledger.restart()
         self.intake.restart()
         self._worker.restart()
-        self._sweeper.restart()
+        self._decisions.restart()
         self.sender.after_fork_in_child()
         self._prepare()
-        # Not through the inbox, which would start the worker in a child that may never need it.
-        with self.ledger.lock:
-            self.ledger.book(DropReason.FORK, with_parent)
+        self.ledger.book(DropReason.FORK, with_parent)
         self._ending.restart()
 
     def end_of_process(self) -> None:

@@ -149,7 +149,7 @@ class Ready:
             room.begun(trace)
             batch.records += trace.records
             batch.length += length
-            if not trace.decision.is_plain:
+            if not trace.is_plain:
                 for record in trace.records:
                     if (change := trace.decision.change(record)) is not None:
                         batch.changes[record] = change

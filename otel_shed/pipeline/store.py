@@ -1,7 +1,6 @@
 """The seam between the intake, through which spans come, and what holds them until the worker takes them.
 
-Everything here is called in the ledger, by whoever sweeps the intake's inbox or by the worker, and must not wait. The
-rule: a store tells of each record that it lets go of, and books nothing itself.
+Everything here is called in the ledger, by the decision thread or by the export thread, and must not wait. The rule: a store tells of each record that it lets go of, and books nothing itself.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from typing import Any, Protocol
 
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import Fate
+from otel_shed.pipeline.queue import NEVER
 from otel_shed.record import SpanRecord
 
 
@@ -25,11 +25,15 @@ class Change:
 
 @dataclass(slots=True)
 class Batch:
-    """What the worker has taken: spans, and what is to be changed in some of them. length: bytes, without changes."""
+    """What the worker has taken: spans, and what is to be changed in some of them.
+
+    length: bytes, without changes. popped: so many of the last ones come straight from the queue.
+    """
 
     records: list[SpanRecord] = field(default_factory=list)
     changes: dict[SpanRecord, Change] = field(default_factory=dict)
     length: int = 0
+    popped: int = 0
 
 
 # Told of records that are let go of, and of why; it books them, and must not wait or raise.
@@ -37,16 +41,17 @@ Shed = Callable[[Sequence[SpanRecord], DropReason | Fate], None]
 
 
 class Store(Protocol):
-    """Holds what has been admitted.
+    """Holds what was popped from the queue, or a queue of its own.
 
-    capacity: of the queue that is ready, in spans or in batches. ready_spans, ready_bytes: what the worker may take.
-    held_bytes: of everything, what the worker has taken and not released included. is_streaming: whether ``add_all``
-    does hardly more than to queue what it is given.
+    queue_capacity: the most spans that may wait. ready_spans, ready_bytes: what the worker may take. held_bytes: of
+    everything, what the worker has taken and not released included. is_streaming: whether the worker takes straight
+    from the queue, and nothing has to be decided.
     """
 
-    capacity: int
     is_streaming: bool
 
+    @property
+    def queue_capacity(self) -> int: ...
     @property
     def ready_spans(self) -> int: ...
     @property
@@ -55,7 +60,7 @@ class Store(Protocol):
     def held_bytes(self) -> int: ...
     @property
     def fill(self) -> float:
-        """How full the queue that is ready is, 0..1."""
+        """How full what waits is, 0..1."""
 
     @property
     def holds_undecided(self) -> bool:
@@ -65,8 +70,11 @@ class Store(Protocol):
     def held_since(self) -> float:
         """When the oldest span of those that do not go in the order in which they came did; infinite without such."""
 
-    def add_all(self, entries: Sequence[Any], now: float) -> None:
-        """Hold these records, or batches of them; ``now`` in seconds."""
+    def follow(self, now: float) -> bool:
+        """Do as the control wants; whether the queue is to be drained in here."""
+
+    def add_all(self, records: Sequence[SpanRecord], now: float) -> None:
+        """Hold these records; ``now`` in seconds."""
 
     def take(self, most: int, most_bytes: int) -> Batch:
         """Up to ``most`` records, and no more once they are of ``most_bytes``; their bytes count until ``release``."""
@@ -74,18 +82,31 @@ class Store(Protocol):
     def release(self, spans: int, length: int) -> None:
         """The worker is done with so many spans of so many bytes; a negative length for what they have grown by."""
 
-    def mark(self, now: float) -> int:
-        """Everything that is held is to go, before what comes from now on; the mark to ask by."""
+    def resize_queue(self) -> None:
+        """Have the queue hold what is left of the bounds."""
 
-    def is_past(self, mark: int) -> bool:
-        """Whether all that was held at ``mark`` has been taken or let go of."""
+    def decide_before(self, order: int) -> None:
+        """Decide at once on what came before this order of the queue."""
+
+    def mark(self, order: int) -> int | None:
+        """The mark to ask by whether what came before this order is gone; None while some is not decided on."""
+
+    def is_past(self, mark: int, order: int) -> bool:
+        """Whether all that was held at ``mark``, and all that was queued before ``order``, was taken or let go of."""
 
     @property
     def due_at(self) -> float:
         """When something is due, or before; infinite if nothing is."""
 
-    def look(self, now: float) -> float | None:
-        """Do what is due; the seconds until something is, None if nothing will be."""
+    @property
+    def is_due(self) -> bool:
+        """Whether something is due now, whatever the time is."""
+
+    def look(self, now: float, most: int = NEVER) -> bool:
+        """Do up to ``most`` things that are due; whether that was all."""
+
+    def admit_from(self, threshold: int) -> None:
+        """Have the queue refuse records of traces whose randomness is below ``threshold``."""
 
     def clear(self) -> None:
         """Forget what is not taken; the caller has booked it."""

@@ -1,9 +1,9 @@
 """The local traces that are held until they can be decided on whole, and what becomes of their spans.
 
-Called in the ledger: ``add_all`` by whoever sweeps the intake's inbox, the rest by the worker. There are two ways
-through. While traces are held, their spans wait until the local root has ended, or the trace timeout is over, or room
-is needed; then the policy decides, once, for all that has come and will. While they are not, spans go out as they come,
-and all that is kept in mind are the traces that have begun to. The rules that must stay true: nothing in here waits or
+Called in the ledger, by the decision thread and by the export thread. There are two ways through. While traces are
+held, their spans are drained from the queue and wait until the local root has ended, or the trace timeout is over, or
+room is needed; then the policy decides, once, for all that has come and will. While they are not, a batch is popped
+straight from the queue, and all that is kept in mind are the traces that have begun to go out. The rules that must stay true: nothing in here waits or
 raises, and a span costs the same however many are held; of each trace, for as long as it is remembered, all goes out or
 nothing; what is held is bounded, and ``shed`` is told of each span that is let go of.
 """
@@ -18,12 +18,17 @@ from otel_shed.pipeline.decided import SENT, Decided
 from otel_shed.pipeline.held import Decision, HeldTrace
 from otel_shed.pipeline.judge import Judge
 from otel_shed.pipeline.ledger import Fate
+from otel_shed.pipeline.queue import NEVER, Queue
 from otel_shed.pipeline.ready import Ready
 from otel_shed.pipeline.store import Batch, Shed
 from otel_shed.pipeline.undecided import Undecided
 from otel_shed.pipeline.verdict import Policy, Verdict
 from otel_shed.record import Priority, SpanRecord
 
+# So much of what may be held is for traces: the rest is the queue's, or nothing could come in.
+SHARE_OF_HELD = 7 / 8
+# What the smallest record takes in memory: without a bound in spans, so many bytes of the bound are one span.
+LEAST_BYTES = 256
 LARGEST_SHARE = 1 / 4  # of the bounds: a larger trace is decided at once, or it would push out all the others
 # When there is no room, what was kept gives way if it takes more than this share, before what is undecided and of the
 # same worth: of that some may still fail.
@@ -38,9 +43,9 @@ _SHED = {reason: Decision(reason) for reason in (*DropReason, Fate.SUMMARIZED)}
 class Traces:
     """Holds, decides and hands over.
 
-    capacity: of what waits for the worker, in spans; more only where one trace alone has more. bounds: of all that is
-    held. is_holding: whether new traces are held. is_streaming: the fast way through: nothing is held, no span has to
-    follow a decision. judge: asks the policy.
+    capacity: of what waits for the worker in traces, in spans; more only where one trace alone has more. bounds: of all
+    that is held here. is_holding: whether new traces are held. is_streaming: the fast way through: nothing is held, no
+    span has to follow a decision. judge: asks the policy.
     """
 
     def __init__(
@@ -48,22 +53,32 @@ class Traces:
         *,
         policy: Policy,
         shed: Shed,
+        queue: Queue,
         holds: Callable[[], bool],
         capacity: int,
         max_spans: int,
         max_bytes: int,
         trace_timeout: float,
+        max_queue_size: int | None = None,
+        nominal: int | None = None,
         stale: float = STALE_SECONDS,
     ) -> None:
         """``shed`` is told of each span that is let go of. ``holds``: whether new traces are to be held. ``max_spans``,
-        ``max_bytes``: of all that is held. ``trace_timeout``: seconds after its first span at which a trace is decided
-        at the latest. ``stale``: as of Ready.
+        ``max_bytes``: of all that is held. ``max_queue_size``: of all that waits, the queue included, in spans; None is
+        no bound. ``nominal``: so many that wait are a fill of 1; ``capacity`` if None. ``trace_timeout``: seconds after its first span at which a trace is decided at the latest. ``stale``:
+        as of Ready.
         """
         self.judge = Judge(policy)
         self._tell = shed
+        self._queue = queue
         self._holds = holds
-        self.capacity = capacity
-        self.bounds = Bounds(max_spans=max_spans, max_length=max_bytes)
+        self.capacity, self.nominal = capacity, nominal or capacity
+        self.max_queue_size, self._max_bytes = max_queue_size, max_bytes
+        self.bounds = Bounds(
+            max_spans=max_spans,
+            max_waiting=max(1, int(SHARE_OF_HELD * (max_queue_size or NEVER))),
+            max_length=int(SHARE_OF_HELD * max_bytes),
+        )
         self._undecided = Undecided(timeout=trace_timeout)
         self._ready = Ready(stale=stale)
         self._decided = Decided(lifetime=trace_timeout)
@@ -81,19 +96,35 @@ class Traces:
         self._ready.restart()
         self._decided.restart()
         self._kept = 0
+        # Traces whose first span has an order below this one are to be decided on now.
+        self._decides_before = 0
+        # Up to this order the queue may have held records against a threshold.
+        self._admissions_before = 0
         self.is_streaming = not self.is_holding
+        self.resize_queue()
+
+    def resize_queue(self) -> None:
+        """Have the queue hold what is left of the bounds."""
+        most = self._max_bytes // LEAST_BYTES if self.max_queue_size is None else self.max_queue_size
+        self._queue.resize(most - self.bounds.waiting, self._max_bytes - self.bounds.length)
+
+    @property
+    def queue_capacity(self) -> int:
+        """The most spans that may wait, in the queue and here."""
+        return self._max_bytes // LEAST_BYTES if self.max_queue_size is None else self.max_queue_size
 
     @property
     def ready_spans(self) -> int:
-        return self._ready.traces_spans + self._ready.stream.spans
+        ready = self._ready.traces_spans + self._ready.stream.spans
+        return ready + self._queue.records if self.is_streaming else ready
 
     @property
     def ready_bytes(self) -> int:
-        return self._ready.length
+        return self._ready.length + self._queue.length if self.is_streaming else self._ready.length
 
     @property
     def held_bytes(self) -> int:
-        return self.bounds.length
+        return self.bounds.length + self._queue.length
 
     @property
     def holds_undecided(self) -> bool:
@@ -105,34 +136,29 @@ class Traces:
 
     @property
     def fill(self) -> float:
-        # While traces are held the policy empties the queue: only what nears all that may be held is worse.
-        fill = self._ready.spans / self.capacity
+        waiting = self._ready.spans + self._queue.records
+        fill = self._ready.spans / self.nominal if self.is_holding else waiting / self.nominal
         if self.is_holding:
+            # While traces are held the policy empties what is ready: only what nears all that may be held is worse.
             fill = max(min(fill, MOST_WHILE_HOLDING), self._ready.spans / self.bounds.max_spans)
+            fill = max(fill, self._queue.records / self.queue_capacity)
         return min(1.0, fill)
 
-    def add_all(self, records: Sequence[SpanRecord], now: float) -> None:
-        """Spans have ended; ``now`` in seconds of the shedder's clock."""
+    def follow(self, now: float) -> bool:
+        """Hold new traces or not, as is wanted; whether the queue is to be drained in here."""
         if self._holds() is not self.is_holding:
             self.hold(not self.is_holding, now)
-        if self.is_streaming:
-            self.bounds.add(len(records), self._ready.stream.extend(records))
-            self._bound(now)
-            return
+        return not self.is_streaming
+
+    def add_all(self, records: Sequence[SpanRecord], now: float) -> None:
+        """Records that were popped; ``now`` in seconds of the shedder's clock."""
         for record in records:
             self.bounds.add(1, record.length)
             self._place(record, now)
             self._bound(now)
-        self.look(now)
 
     def _bound(self, now: float) -> None:
         """Bring what is held within the bounds."""
-        stream, bounds = self._ready.stream, self.bounds
-        if not self.is_holding and stream.spans and (stream.spans > self.capacity or bounds.are_exceeded):
-            before, too_many = stream.length, max(stream.spans - self.capacity, bounds.spans - bounds.max_spans)
-            gone = self._ready.drop_to(stream.spans - too_many, before - (bounds.length - bounds.max_length))
-            bounds.add(-len(gone), stream.length - before)
-            self._tell(gone, DropReason.QUEUE_FULL)
         if self.bounds.are_exceeded or self._ready.traces_spans > self.capacity:
             self._make_room(now)
 
@@ -145,7 +171,7 @@ class Traces:
                 self._follow(record, decision, kept)
                 return
             if not self.is_holding:
-                self._ready.add(record)
+                self._ready.add(record, SENT.change(record) if record.admission else None)
                 return
             trace = self._undecided.begin(record, now)
         self._undecided.add(trace, record)
@@ -248,7 +274,7 @@ class Traces:
         has_begun = [self._decided.get(record.trace_id) is not None for record in back]
         for record, goes_on in zip(back, has_begun, strict=True):
             if goes_on:
-                self._ready.add(record)
+                self._ready.add(record, SENT.change(record) if record.admission else None)
             else:
                 self._place(record, now)
 
@@ -256,18 +282,45 @@ class Traces:
     def due_at(self) -> float:
         return self._undecided.due_at
 
-    def look(self, now: float) -> float | None:
-        """Do what is due; the seconds until something is, None if nothing will be unless a span ends."""
-        while now >= self._undecided.expires and (trace := self._undecided.expired(now)) is not None:
+    @property
+    def is_due(self) -> bool:
+        """Whether a trace is to be decided on now, whatever the time is."""
+        oldest = self._undecided.oldest
+        return oldest is not None and oldest.order < self._decides_before
+
+    def look(self, now: float, most: int = NEVER) -> bool:
+        """Decide on up to ``most`` traces that are due; whether that was all."""
+        before = self._decides_before
+        while now >= self._undecided.expires or self.is_due:
+            if most <= 0:
+                return False
+            if (trace := self._undecided.expired(now, before)) is None:
+                break
             self._decide(trace, now)
+            most -= 1
         self._ready.look(now)
         self._decided.look(now)
-        self.is_streaming = not (self.is_holding or self._undecided.traces or self._ready.traces or self._decided.binds)
-        return max(0.0, self.due_at - now) if self._undecided.traces else None
+        is_held = self.is_holding or self._undecided.traces or self._ready.traces
+        if self._admissions_before and not self._queue.admission and self._queue.oldest >= self._admissions_before:
+            self._admissions_before = 0
+        self.is_streaming = not (is_held or self._decided.binds or self._admissions_before)
+        return True
+
+    def admit_from(self, threshold: int) -> None:
+        """Have the queue refuse records of traces whose randomness is below ``threshold``."""
+        self._queue.admit_from(threshold)
+        # What was admitted so far says what it was held against: until it is gone, records are looked at one by one.
+        self._admissions_before = max(self._admissions_before, self._queue.mark() + (1 if threshold else 0))
 
     def take(self, most: int, most_bytes: int) -> Batch:
         """Up to ``most`` spans, and no more once they are of ``most_bytes``; they stay counted until ``release``."""
         batch = self._ready.take(most, most_bytes, self._begun)
+        if self.is_streaming and len(batch.records) < most and batch.length < most_bytes:
+            popped, length = self._queue.pop(most - len(batch.records), most_bytes - batch.length)
+            batch.records = batch.records + popped if batch.records else popped
+            batch.length += length
+            batch.popped = len(popped)
+            self.bounds.add(len(popped), length)
         self.bounds.take(len(batch.records), batch.length)
         self._decided.sent(batch.records)
         return batch
@@ -283,15 +336,22 @@ class Traces:
         self.bounds.take(-spans, -length)
         self.bounds.add(-spans, -length)
 
-    def mark(self, now: float) -> int:
-        """Decide on everything at once, and let it go before the rest; a mark for ``is_past``."""
-        while (oldest := self._undecided.oldest) is not None:
-            self._decide(oldest, now)
+    def decide_before(self, order: int) -> None:
+        """Decide at once on traces whose first span has an order below ``order``, as far as they have come by then."""
+        self._decides_before = max(self._decides_before, order)
+
+    def mark(self, order: int) -> int | None:
+        """A mark for ``is_past`` once all records of an order below this one are decided on; None until then."""
+        oldest = self._undecided.oldest
+        if self._queue.oldest < order and not self.is_streaming:
+            return None
+        if oldest is not None and oldest.order < order:
+            return None
         return self._ready.flush()
 
-    def is_past(self, mark: int) -> bool:
-        """Whether all that was held at the mark has been taken, or shed."""
-        return self._ready.is_gone(mark)
+    def is_past(self, mark: int, order: int) -> bool:
+        """Whether all that waited at the mark has been taken, or shed."""
+        return self._ready.is_gone(mark) and self._queue.oldest >= order
 
     def clear(self) -> None:
         """Forget all but what is taken; the caller has booked it."""

@@ -56,11 +56,14 @@ class Undecided:
     def oldest(self) -> HeldTrace | None:
         return next(iter(self.traces.values()), None)
 
-    def expired(self, now: float) -> HeldTrace | None:
-        """A trace whose time is over; None if there is none, until ``expires``."""
+    def expired(self, now: float, before: int) -> HeldTrace | None:
+        """A trace whose time is over, or whose first span has an order below ``before``; None if there is none.
+
+        Where it is None, ``expires`` says until when.
+        """
         oldest = self.oldest
         self.expires = math.inf if oldest is None else oldest.began + self._timeout
-        return oldest if self.expires <= now else None
+        return oldest if oldest is not None and (self.expires <= now or oldest.order < before) else None
 
     def sweep(self, rank: Priority) -> tuple[list[HeldTrace], int]:
         """Let go of those of a rank, which must have any, that stand lowest; and what the others reach."""

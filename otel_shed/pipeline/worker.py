@@ -1,7 +1,7 @@
-"""The one thread that takes, batches and sends.
+"""The export thread: takes, batches and sends.
 
 ``wake`` and ``request_flush`` are called by other threads, which may read ``last_turn``, ``last_outcome``, its losses
-and whether it is at work; all else by the worker thread alone (or, where no thread can be started, by those that flush
+and whether it is at work; all else by the export thread alone (or, where no thread can be started, by those that flush
 and shut down, one at a time). The rule: export calls are made one at a time, in the order in which spans ended, and no
 wait is longer than the next thing that is due.
 """
@@ -11,13 +11,11 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from functools import partial
 from threading import TIMEOUT_MAX
 
 from otel_shed.log_limit import LogLimit
 from otel_shed.native import Lock, Signal, allocate_lock, thread_id
 from otel_shed.outcome import DropReason, Outcome
-from otel_shed.pipeline import way
 from otel_shed.pipeline.batch_size import BatchSize
 from otel_shed.pipeline.flush import Flush
 from otel_shed.pipeline.intake import Intake
@@ -31,10 +29,6 @@ _logger = logging.getLogger("otel_shed")
 
 # So that a fault that comes again at once does not keep a processor busy.
 _PAUSE_AFTER_FAULT_SECONDS = 1.0
-
-# While spans of undecided traces keep coming, they are looked at so often: it delays decisions by hardly anything, and
-# where nothing ends nobody is woken.
-SWEEP_SECONDS = 0.05
 
 # A worker that has no end of batches looks up so often.
 LOOK_SECONDS = 0.05
@@ -91,8 +85,6 @@ class Worker:
         self.last_turn = self._clock()
         self._looked = -math.inf
         self.last_outcome: Outcome | None = None
-        # The last two calls; one alone may be chance.
-        self._were_quick = True, True
         self.thread_id: int | None = None
 
     # -- called by other threads ---------------------------------------------------------------------------------
@@ -107,18 +99,17 @@ class Worker:
     def request_flush(self, timeout: float) -> Flush:
         """Ask for a barrier after everything that has been offered so far."""
         flush = Flush(deadline=self._clock() + timeout, told=self.losses.told)
-        self._intake.do_next(partial(self._begin, flush))
-        return flush
-
-    def _begin(self, flush: Flush) -> None:
-        """In the ledger, when all that was offered before is held."""
-        self.losses.begin(flush)
+        with self._ledger.lock:
+            self.losses.begin(flush)
+            flush.order = self._intake.barrier()
+        self._flushes.append(flush)
         if self.finished.is_set():  # there is nobody any more who would come to it
+            self._flushes.remove(flush)
             flush.delivered = not self.losses.since(flush)
             flush.done.set()
-            return
-        flush.target = self._intake.mark()
-        self._flushes.append(flush)
+        else:
+            self._intake.hasten()
+        return flush
 
     # -- the worker thread ---------------------------------------------------------------------------------------
 
@@ -161,7 +152,6 @@ class Worker:
                 self._log.warning("worker", "fault in the worker: %s: %s", type(error).__name__, error, exc_info=True)
                 pause = _PAUSE_AFTER_FAULT_SECONDS
             if self.finished.is_set():
-                self._intake.sweep(wakes=False)  # a flush that was asked for just before that
                 self.thread_id = None  # the next thread may get the same one
                 return
             self._alarm.acquire(timeout=-1 if pause is None else min(pause, TIMEOUT_MAX))
@@ -171,10 +161,10 @@ class Worker:
         looked = self._looked
         while True:
             self.last_turn = self._clock()
-            has_come = self._intake.sweep(wakes=False)
+            pause = self._intake.decide(wakes=False)
             for flush in self._passed() if self._flushes else ():
                 self._complete(flush)
-            batch, pause = self._next(has_come)
+            batch, pause = self._next(pause)
             if not batch.records:
                 return _sooner(pause, self._look_in(is_due=not self._expected or self._looked != looked))
             # Also between two batches: a worker that has no end of them is the one that there is most to see of.
@@ -193,17 +183,21 @@ class Worker:
 
     def _passed(self) -> list[Flush]:
         """The barriers that nothing queued stands before any more; nothing is in flight when this is asked."""
+        store, passed = self._intake.store, []
         with self._ledger.lock:
-            passed = [flush for flush in self._flushes if self._intake.store.is_past(flush.target)]
-            self._flushes = [flush for flush in self._flushes if flush not in passed]
-            return passed
+            for flush in [*self._flushes]:
+                if flush.mark is None:
+                    flush.mark = store.mark(flush.order)
+                if flush.mark is not None and store.is_past(flush.mark, flush.order):
+                    self._flushes.remove(flush)  # in one step: another thread may add one
+                    passed.append(flush)
+        return passed
 
-    def _next(self, has_come: bool) -> tuple[Batch, float | None]:
-        """The batch that is due, or none and how long to wait for one; ``has_come``: whether anything was swept."""
+    def _next(self, pause: float | None) -> tuple[Batch, float | None]:
+        """The batch that is due, or none and how long to wait for one; in ``pause`` there is more to decide."""
         now = self._clock()
         store = self._intake.store
         with self._ledger.lock:
-            pause = store.look(now)
             ready = 0 if self._ledger.abandoned else store.ready_spans
             if ready == 0:
                 self._due, self._owed = None, 0
@@ -214,7 +208,7 @@ class Worker:
             urgent, size = self._intake.closed or bool(self._flushes), self._batch_size.spans
             full = ready >= size or store.ready_bytes >= self._batch_bytes
             if ready and (urgent or full or self._owed):
-                self._intake.goes(is_brief=True in self._were_quick)
+                self._intake.goes()
                 self._expects_more = full and store.is_streaming and not self._guests
                 at_once = self._sender.at_once
                 batch = self._intake.take(size * at_once, self._batch_bytes * at_once)
@@ -227,19 +221,17 @@ class Worker:
             self._expects_more = False
             gathers = self._due is not None or self._expected > 0.0
             pause = _sooner(pause, self._due - now if self._due is not None else self._expected or None)
-            gather = size - ready if gathers else 1
-            if has_come and store.holds_undecided:
-                pause, gather = _sooner(pause, SWEEP_SECONDS), self._intake.sizes.few
-            self._intake.waits(
+            need_not = self._intake.waits(
                 for_spans=size if gathers else 1,
                 for_bytes=self._batch_bytes,
                 until=math.inf if pause is None else now + pause,
-                gather=gather,
             )
-            if self._intake.closed and not self._flushes:
+            is_empty = not (store.ready_spans or store.holds_undecided or self._ledger.queue.records)
+            if self._intake.closed and not self._flushes and (is_empty or self._ledger.abandoned):
                 self.finished.set()
             # Something was asked for, or has come, since the last look.
-            return Batch(), 0.0 if self._flushes or self._intake.inbox else pause
+            at_once = need_not or (self._flushes and not pause) or (self._intake.closed and not is_empty)
+            return Batch(), 0.0 if at_once else pause
 
     @property
     def healthy(self) -> bool:
@@ -291,7 +283,6 @@ class Worker:
         self._batch_size.sent(spans, outcome)
         self.last_turn = self._clock()
         self.last_outcome = outcome
-        self._were_quick = self._were_quick[1], way.is_quick(outcome)
         if outcome.accepted < spans:
             self.losses.report(spans, outcome)
 
