@@ -4,9 +4,10 @@ Owns what was measured of the last moments. Called in the ledger, after each sli
 only, no clock of its own. The rule: at rates that can be followed nothing is refused, and the threshold depends on rates
 alone, so what is counted from the traces that are admitted is right.
 
-The law: records are admitted with p = (c + (standing - backlog) / DRAIN_SECONDS) / r, at most 1. c: records a second
-that the share of a processor is enough for, by what a record took lately; r: records a second that would come if all
-were admitted; standing: what comes in STANDING_SECONDS at that rate.
+The law: while less than STANDING of the queue is full, all are admitted; a burst waits there. Then records are admitted
+with p = (c + (standing - backlog) / DRAIN_SECONDS) / r, at most 1, until the queue is half as full again. c: records a
+second that the share of a processor is enough for, by what a record took lately; r: records a second that would come if
+all were admitted.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from otel_shed.control.threshold import NEVER, threshold_of
 # Of one processor, what decisions may take while nothing is sent for them: two shared cores are a small server.
 CPU_SHARE = 0.1
 TICK_SECONDS = 0.1
-STANDING_SECONDS = 1.0
+STANDING = 1 / 4
 DRAIN_SECONDS = 2.0
 # What a record took counts for so long.
 MEMORY_SECONDS = 1.0
@@ -47,11 +48,11 @@ class AdmissionThreshold:
         self._decided += records
         self._cpu += cpu_seconds
 
-    def tick(self, now: float, *, came: int, backlog: int, is_limited: bool = True) -> bool:
+    def tick(self, now: float, *, came: int, backlog: int, capacity: int, is_limited: bool = True) -> bool:
         """Set the threshold anew once it is time to; whether it has changed.
 
         ``came``: records that ended since the pipeline began, those refused included. ``backlog``: that wait in the
-        queue. ``is_limited``: whether decisions are held to their share; while what they keep is sent they are not.
+        queue. ``capacity``: the most that may. ``is_limited``: whether decisions are held to their share; while what they keep is sent they are not.
         """
         elapsed = now - self._at
         if 0.0 <= elapsed < TICK_SECONDS:
@@ -63,13 +64,15 @@ class AdmissionThreshold:
         self._records = self._records * kept + self._decided
         self._seconds = self._seconds * kept + self._cpu
         self._decided, self._cpu = 0, 0.0
-        if not is_limited or self._seconds <= 0.0 or arrived <= 0:
+        standing = STANDING * capacity
+        is_short = backlog < (standing / 2 if before else standing)
+        if not is_limited or is_short or self._seconds <= 0.0 or arrived <= 0:
             self.threshold = 0
             return before != 0
         if is_first:
             return False
         rate = arrived / elapsed
-        capacity = self._cpu_share * self._records / self._seconds
-        probability = (capacity + (capacity * STANDING_SECONDS - backlog) / DRAIN_SECONDS) / rate
+        decided = self._cpu_share * self._records / self._seconds
+        probability = (decided + (standing - backlog) / DRAIN_SECONDS) / rate
         self.threshold = min(threshold_of(max(LEAST_PROBABILITY, probability)), NEVER - 1)
         return self.threshold != before

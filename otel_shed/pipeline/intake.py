@@ -192,7 +192,8 @@ class Intake:
     def _set_admission(self, now: float, *, is_limited: bool) -> None:
         popped, waiting, _, kinds = self._queue.counts()
         came = popped + waiting + kinds[_REFUSED] + kinds[_EVICTED]
-        if self._admission.tick(now, came=came, backlog=waiting, is_limited=is_limited):
+        capacity = self.store.queue_capacity
+        if self._admission.tick(now, came=came, backlog=waiting, capacity=capacity, is_limited=is_limited):
             self.store.admit_from(self._admission.threshold)
 
     def decide_while_away(self) -> float | None:
