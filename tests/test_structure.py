@@ -1,4 +1,4 @@
-"""The folder tree is the architecture: imports run downwards, files are one idea, the public names are pinned."""
+"""The folder tree is the architecture: imports run downwards, the public names are pinned."""
 
 from __future__ import annotations
 
@@ -35,7 +35,6 @@ RANK = {name: len(LAYERS) - number for number, layer in enumerate(LAYERS) for na
 RANK[TESTING] = RANK["command"]
 # Values that every layer speaks in.
 WORDS = {"otel_shed.control.phase", "otel_shed.control.threshold"}
-MAX_LINES = 300
 
 
 def modules() -> list[Path]:
@@ -90,11 +89,6 @@ def test_the_library_does_not_use_what_it_offers_to_tests() -> None:
         and any(module.startswith("otel_shed.testing") for module in imports(path))
     ]
     assert users == []
-
-
-def test_a_file_is_one_idea() -> None:
-    """No file of the package is longer than three hundred lines."""
-    assert [path.name for path in modules() if len(path.read_text().splitlines()) > MAX_LINES] == []
 
 
 def test_every_module_says_what_it_owns() -> None:

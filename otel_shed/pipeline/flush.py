@@ -8,8 +8,9 @@ from otel_shed.native import Signal
 class Flush:
     """Passed when everything admitted before it has left the pipeline, one way or another.
 
-    order: of the queue, behind all that it waits for. mark: the store's, once that has decided on all of it. lost_at_end, told: losses as spans ended until then, and those that flushes had told
-    of. deadline: seconds of the pipeline's clock. delivered: whether none was lost; to be asked once it is ``done``.
+    order: of the queue, behind all that the flush waits for. mark: the store's, once that has decided on all of it.
+    lost_at_end, told: losses as spans ended until then, and those that flushes had told of. deadline: seconds of the
+    pipeline's clock. delivered: whether none was lost; to be asked once it is ``done``.
     """
 
     def __init__(self, *, deadline: float, told: tuple[int, int]) -> None:

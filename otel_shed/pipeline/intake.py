@@ -1,13 +1,13 @@
 """The way in: application threads push, the export thread takes batches, and what waits between them is decided on.
 
 Application threads call ``offer``, ``offer_batch`` and ``book``, and never wait. The export thread calls ``take`` and
-``release``; it and the decision thread call ``decide``. The rules: each move of a span and its count are one step in the
-ledger; behind the queue no more than a slice of work is done at a time, and while nothing is sent for it, no more than a
-tenth of a processor.
+``release``; it and the decision thread call ``decide``. The rules: each move of a span and its count are one step in
+the ledger; behind the queue no more than a slice of work is done at a time, and while nothing is sent for it, no more
+than a tenth of a processor.
 
-A push wakes a consumer at most once: ``wake_when`` says from when on, and whoever is woken says so again. The export
-thread asks for a batch, or for a first record where it is idle; while it is in a call the decision thread is woken
-instead, which looks whether traces are to be held.
+A push wakes a consumer at most once: ``wake_when`` says from when on, and the thread that is woken says so again. The
+export thread asks for a batch, or for a first record where it is idle; while it is in a call the decision thread is
+woken instead, which looks whether traces are to be held.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from otel_shed.control.admission_threshold import CPU_SHARE, AdmissionThreshold
+from otel_shed.pipeline.admission_threshold import CPU_SHARE, AdmissionThreshold
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import KIND, Fate, Ledger
 from otel_shed.pipeline.queue import NEVER, Queue

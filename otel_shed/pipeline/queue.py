@@ -28,9 +28,9 @@ class Queue:
     """Records by priority.
 
     records, length: how many wait, and their bytes. admitted: how many were queued; the next one gets this order.
-    A ``kind`` is the index of a count: ``kinds`` of them, of which ``full`` counts what a full queue evicts, ``refused``
-    what the admission threshold refuses, ``closed`` what comes after ``close``, and ``failed`` what no memory is left
-    for.
+    A ``kind`` is the index of a count: ``kinds`` of them, of which ``full`` counts what a full queue evicts,
+    ``refused`` what the admission threshold refuses, ``closed`` what comes after ``close``, and ``failed`` what no
+    memory is left for.
     """
 
     def __init__(self, *, kinds: int, full: int, refused: int, closed: int, failed: int) -> None:

@@ -1,13 +1,14 @@
-"""The seam between the intake, through which spans come, and what holds them until the worker takes them.
+"""The seam between the intake, through which spans come, and what holds them until the export thread takes them.
 
-Everything here is called in the ledger, by the decision thread or by the export thread, and must not wait. The rule: a store tells of each record that it lets go of, and books nothing itself.
+Everything here is called in the ledger, by the decision thread or by the export thread, and must not wait. The rule: a
+store tells of each record that it lets go of, and books nothing itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import Fate

@@ -3,9 +3,9 @@
 Called in the ledger, by the decision thread and by the export thread. There are two ways through. While traces are
 held, their spans are drained from the queue and wait until the local root has ended, or the trace timeout is over, or
 room is needed; then the policy decides, once, for all that has come and will. While they are not, a batch is popped
-straight from the queue, and all that is kept in mind are the traces that have begun to go out. The rules that must stay true: nothing in here waits or
-raises, and a span costs the same however many are held; of each trace, for as long as it is remembered, all goes out or
-nothing; what is held is bounded, and ``shed`` is told of each span that is let go of.
+straight from the queue, and all that is kept in mind are the traces that have begun to go out. The rules that must stay
+true: nothing in here waits or raises, and a span costs the same however many are held; of each trace, for as long as it
+is remembered, all goes out or nothing; what is held is bounded, and ``shed`` is told of each span that is let go of.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class Traces:
     ) -> None:
         """``shed`` is told of each span that is let go of. ``holds``: whether new traces are to be held. ``max_spans``,
         ``max_bytes``: of all that is held. ``max_queue_size``: of all that waits, the queue included, in spans; None is
-        no bound. ``nominal``: so many that wait are a fill of 1; ``capacity`` if None. ``trace_timeout``: seconds after its first span at which a trace is decided at the latest. ``stale``:
-        as of Ready.
+        no bound. ``nominal``: so many that wait are a fill of 1; ``capacity`` if None. ``trace_timeout``: seconds after
+        its first span at which a trace is decided at the latest. ``stale``: as of Ready.
         """
         self.judge = Judge(policy)
         self._tell = shed

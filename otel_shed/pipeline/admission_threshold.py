@@ -1,11 +1,11 @@
 """How many traces may pass the queue, so that deciding on them takes no more than a share of a processor.
 
-Owns what was measured of the last moments. Called in the ledger, after each slice of the decision thread's work; values
-only, no clock of its own. The rule: at rates that can be followed nothing is refused, and the threshold depends on rates
-alone, so what is counted from the traces that are admitted is right.
+Owns what was measured of the last moments. Called in the ledger, after each slice of work behind the queue; it has no
+clock of its own. The rule: at rates that can be followed nothing is refused, and the threshold depends on rates alone,
+so what is counted from the traces that are admitted is right.
 
-The law: while less than STANDING of the queue is full, all are admitted; a burst waits there. Then records are admitted
-with p = (c + (standing - backlog) / DRAIN_SECONDS) / r, at most 1, until the queue is half as full again. c: records a
+The law: while less than STANDING of the queue is full, all records are admitted; a burst waits there. Beyond that they
+are admitted with p = (c + (standing - backlog) / DRAIN_SECONDS) / r, at most 1, until half as much waits. c: records a
 second that the share of a processor is enough for, by what a record took lately; r: records a second that would come if
 all were admitted.
 """
@@ -52,7 +52,8 @@ class AdmissionThreshold:
         """Set the threshold anew once it is time to; whether it has changed.
 
         ``came``: records that ended since the pipeline began, those refused included. ``backlog``: that wait in the
-        queue. ``capacity``: the most that may. ``is_limited``: whether decisions are held to their share; while what they keep is sent they are not.
+        queue. ``capacity``: the most that may. ``is_limited``: whether decisions are held to their share; they are not
+        while most of what they keep is sent.
         """
         elapsed = now - self._at
         if 0.0 <= elapsed < TICK_SECONDS:
