@@ -18,8 +18,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from otel_shed.pipeline.admission_threshold import CPU_SHARE, AdmissionThreshold
 from otel_shed.outcome import DropReason
+from otel_shed.pipeline.admission_threshold import CPU_SHARE, AdmissionThreshold
 from otel_shed.pipeline.ledger import KIND, Fate, Ledger
 from otel_shed.pipeline.queue import NEVER, Queue
 from otel_shed.pipeline.store import Batch, Shed, Store
