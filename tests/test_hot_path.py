@@ -35,6 +35,9 @@ from otel_shed.otlp.client import OTLPClient
 from otel_shed.otlp.encode import wrap_span
 from otel_shed.otlp.encode_compiled import encoder
 from otel_shed.otlp.samples import sample_spans
+from otel_shed.outcome import DropReason
+from otel_shed.pipeline.ledger import KINDS
+from otel_shed.pipeline.queue import NEVER, Queue
 from otel_shed.testing.clock import FakeClock
 from otel_shed.testing.exporters import RecordingExporter
 from otel_shed.testing.transport import ScriptedTransport
@@ -66,7 +69,7 @@ def lines_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Pair:
-    """Both paths into one intake, where what they hand over stays until it has been looked at.
+    """Both paths into one queue, where what they hand over stays until it has been looked at.
 
     left: how many spans the compiled path has left to the plain one.
     """
@@ -90,27 +93,35 @@ class Pair:
         compiled = compiled_on_end(self._leave, control, pipeline, config, clock=control.clock)
         assert compiled is not None
         self.compiled: OnEnd = compiled
-        self._inbox, self._intake = pipeline.intake.inbox, pipeline.intake
+        self.queue, self._ledger, self._intake = pipeline.ledger.queue, pipeline.ledger, pipeline.intake
         self._intake._wake = None
-        self._settle = self._intake.settle_inbox
-        self._intake.settle_inbox = lambda **_: False  # type: ignore[method-assign]
         self.handed_over(self.plain, ended_span())
         self.handed_over(self.compiled, ended_span())  # looks at the control for the first time
         self.left = 0
+
+    def popped(self) -> list[Any]:
+        """The records that wait, which are dropped."""
+        records, _ = self.queue.pop(NEVER)
+        self._ledger.pop(len(records))
+        self._ledger.let_go(DropReason.QUEUE_FULL, len(records))
+        return records
 
     def _leave(self, span: ReadableSpan) -> None:
         self.left += 1
         self.plain(span)
 
     def handed_over(self, on_end: OnEnd, span: Any) -> list[Any]:
-        """What comes to the intake: all that its records have, and what is booked."""
+        """What comes to the queue: all that its records have, and what is counted without being queued."""
+        before = self.queue.counts()[3]
         on_end(span)
-        seen = [
-            entry if type(entry) is tuple else everything(entry) | {"span": entry.span if entry.span is not span else 0}
-            for entry in self._inbox
+        booked = [
+            (fate, after - count) for fate, count, after in zip(KINDS, before, self.queue.counts()[3], strict=True)
         ]
-        self._inbox.clear()
-        return seen
+        records = [
+            everything(record) | {"order": 0, "span": record.span if record.span is not span else 0}
+            for record in self.popped()
+        ]
+        return [*[(fate, count) for fate, count in booked if count], *records]
 
     def agree(self, make: Callable[[], Any]) -> list[Any]:
         """What comes of a span, made anew for each path: the same of either."""
@@ -334,14 +345,14 @@ def test_a_callable_that_fails_costs_nothing(exporter: Callable[[], SpanExporter
 
 @compiled_only
 @pytest.mark.parametrize("nonsense", [None, "high", object(), 7])
-def test_a_classifier_that_says_nonsense_is_believed_alike(nonsense: Any) -> None:
-    """What the classifier returns is handed on as it is."""
+def test_a_classifier_that_says_nonsense_costs_the_span_alike(nonsense: Any) -> None:
+    """The queue has no place for a priority that is none: the span is counted, by either path."""
 
     def classify(span: ReadableSpan, attributes: Any = None) -> Any:
         return nonsense
 
     pair = Pair(config=RULES["by name"], classify=classify)
-    assert pair.agree(made_span)[0]["priority"] is nonsense
+    assert pair.agree(made_span) == [(DropReason.ENCODE_FAILED, 1)]
 
 
 @compiled_only
@@ -384,21 +395,6 @@ def test_sizes_near_a_limit(exporter: Callable[[], SpanExporter], request_bytes:
 
 
 @compiled_only
-def test_a_large_span_is_swept_at_once() -> None:
-    """A span larger than the inbox has room for is not left there, by either path."""
-    pair = Pair(config=replace(ALONE, max_held_bytes=1 << 20, max_request_bytes=1 << 20))
-    largest, much, swept = pair._intake.largest, pair._intake.sizes.most_bytes // 2, []
-    pair._intake.settle_inbox = lambda **_: bool(swept.append(1))  # type: ignore[func-returns-value, method-assign]
-    for size, times in ((largest - 200, 0), (largest + 1, 0), (much + 1, 1)):
-        for on_end in (pair.compiled, pair.plain):
-            del swept[:]
-            pair._intake._large_bytes = 0
-            pair.handed_over(on_end, made_span(attributes={"text": "x" * size}))
-            assert len(swept) == times
-    assert pair.left == 0
-
-
-@compiled_only
 @either_exporter
 def test_attributes_are_cut_as_the_phase_says_a_tenth_of_a_second_later(exporter: Callable[[], SpanExporter]) -> None:
     """The compiled path looks at the phase ten times a second, and then does what the plain one does."""
@@ -409,8 +405,7 @@ def test_attributes_are_cut_as_the_phase_says_a_tenth_of_a_second_later(exporter
         span, found = made_span(attributes={"text": "y" * 50}), []
         for on_end in (pair.compiled, pair.plain):
             on_end(span)
-            (record,) = pair._inbox
-            pair._inbox.clear()
+            (record,) = pair.popped()
             found.append(record.body.count(b"y") if record.body else record.span.attributes["text"].count("y"))
         return found[0], found[1]
 
@@ -635,7 +630,7 @@ def test_a_fork_in_between(exporter: Callable[[], SpanExporter]) -> None:
     pipeline.intake._wake = None  # the child has no worker
     for _ in range(7):
         processor.on_end(made_span())
-    assert (len(pipeline.intake.inbox), processor.stats().ended) == (7, 7)
+    assert (pipeline.ledger.queue.records, processor.stats().ended) == (7, 7)
     for _ in range(3):
         processor.on_end(made_span())
     pipeline.after_fork_in_child()
@@ -704,7 +699,7 @@ def test_nothing_is_left_behind(exporter: Callable[[], SpanExporter], priority: 
     pair, batch = Pair(exporter, config=config, priority=priority), _batch()
     shared: list[Any] = [
         RESOURCE, SCOPE, CONTEXT, *Priority, *StatusCode, *SpanKind, ReadableSpan, SpanContext, BoundedAttributes,
-        pair.compiled, pair.clock, pair._intake, pair._inbox, encoder, *batch,
+        pair.compiled, pair.clock, pair._intake, pair.queue, encoder, *batch,
         *(part for span in batch if isinstance(span, ReadableSpan) for part in vars(span).values()),
     ]  # fmt: skip
     shared = [thing for thing in shared if type(thing) not in (int, str, bool, tuple, float, type(None))]
@@ -714,7 +709,7 @@ def test_nothing_is_left_behind(exporter: Callable[[], SpanExporter], priority: 
             pair.clock.advance(0.03)
             for span in batch:
                 pair.compiled(span)
-            pair._inbox.clear()
+            pair.popped()
 
     run(60)
     for _ in range(3):  # what earlier tests have left goes in turns: pipelines first, then what they held
@@ -733,16 +728,14 @@ def test_nothing_is_left_behind(exporter: Callable[[], SpanExporter], priority: 
 def test_two_hundred_thousand_spans_leave_memory_where_it_was(exporter: Callable[[], SpanExporter]) -> None:
     """What is held while records wait is given back with them."""
     pair, span = Pair(exporter), made_span(attributes={"a": "b", "n": 1}, events=[Event("e", bounded({"k": "v"}), 1)])
-    inbox = pair._inbox
     pair.compiled(span)
-    inbox.clear()
+    pair.popped()
     gc.collect()
     before, references = sys.getallocatedblocks(), sys.getrefcount(span)
     for _ in range(2_000):
         for _ in range(100):
             pair.compiled(span)
-        assert len(inbox) == 100
-        inbox.clear()
+        assert len(pair.popped()) == 100
     assert abs(sys.getallocatedblocks() - before) < 100
     assert (sys.getrefcount(span), pair.left) == (references, 0)
 
@@ -755,14 +748,14 @@ class Parts:
 
     def __init__(self, **broken: Any) -> None:
         self.left: list[Any] = []
-        self.intake = SimpleNamespace(inbox=[], largest=1000, look_at=1000, tell=self._tell, offer=self._offer)
-        self.told: list[Any] = []
-        for name in [name for name in broken if hasattr(self.intake, name)]:
-            setattr(self.intake, name, broken.pop(name))
+        self.queue: Any = Queue(kinds=4, full=0, refused=1, closed=2, failed=3)
+        self.intake = SimpleNamespace(tell=broken.pop("tell", self._tell))
+        self.told = 0
         parts: dict[str, Any] = {
             "encoder": encoder,
             "careful": self.left.append,
             "intake": self.intake,
+            "queue": self.queue,
             "clock": lambda: 1.0,
             "look": lambda: (2.0, -1),
             "classify": lambda span, attributes: Priority.LOW,
@@ -775,10 +768,7 @@ class Parts:
         self.on_end = extension.HotPath(**parts | broken)
 
     def _tell(self) -> None:
-        self.told.append("tell")
-
-    def _offer(self, record: Any) -> None:
-        self.told.append(record)
+        self.told += 1
 
 
 def _raising(error: type[BaseException]) -> Callable[..., Any]:
@@ -810,7 +800,7 @@ def test_a_part_that_fails_leaves_the_span_to_the_plain_one(broken: dict[str, An
     parts, span = Parts(**broken), made_span(attributes={"key": 1})
     for times in range(1, 4):
         assert parts.on_end(span) is None
-        assert (parts.left, len(parts.intake.inbox), parts.told) == ([span] * times, 0, [])
+        assert (parts.left, parts.queue.records, parts.told) == ([span] * times, 0, 0)
 
 
 @compiled_only
@@ -821,7 +811,7 @@ def test_an_interrupt_in_a_part_is_the_applications(part: str, error: type[BaseE
     parts = Parts(**{part: _raising(error)})
     with pytest.raises(error):
         parts.on_end(made_span(attributes={"key": 1}))
-    assert (parts.left, len(parts.intake.inbox)) == ([], 0)
+    assert (parts.left, parts.queue.records) == ([], 0)
 
 
 @compiled_only
@@ -838,7 +828,7 @@ def test_it_looks_when_it_is_time_to(clock: Callable[[], float], seconds: float,
     parts = Parts(clock=clock, look=look)
     for _ in range(3):
         parts.on_end(made_span())
-    assert (len(seen), len(parts.intake.inbox), parts.left) == (looks, 3, [])
+    assert (len(seen), parts.queue.records, parts.left) == (looks, 3, [])
 
 
 @compiled_only
@@ -863,48 +853,37 @@ def test_a_clock_in_the_place_of_the_systems_is_the_clock(monkeypatch: pytest.Mo
 @compiled_only
 @pytest.mark.parametrize("wraps", [False, True])
 def test_somebody_is_told_when_there_is_enough(wraps: bool) -> None:
-    """From ``look_at`` entries on, which may change at any time, each span tells; what is larger is offered."""
-    parts = Parts(look_at=3, wraps=wraps)
+    """From when on the consumer asked for, in records or in bytes, which may change at any time, each span tells."""
+    parts = Parts(wraps=wraps)
+    parts.queue.wake_when(3)
     for _ in range(4):
         parts.on_end(made_span())
-    assert (len(parts.intake.inbox), parts.told) == (4, ["tell"] * 2)
-    parts.intake.look_at = sys.maxsize
+    assert (parts.queue.records, parts.told) == (4, 2)
+    parts.queue.wake_when(sys.maxsize)
     parts.on_end(made_span())
-    assert (len(parts.intake.inbox), parts.told) == (5, ["tell"] * 2)
+    assert (parts.queue.records, parts.told) == (5, 2)
+    parts.queue.wake_when(sys.maxsize, 2000)
     parts.on_end(made_span("large", attributes={"a": "x" * 2000}))
-    assert ([getattr(told, "name", told) for told in parts.told[2:]], len(parts.intake.inbox)) == (
-        ([], 6) if wraps else (["large"], 5)
-    )
+    assert (parts.queue.records, parts.told) == (6, 2 if wraps else 3)
     assert parts.left == []
 
 
 @compiled_only
-@pytest.mark.parametrize(
-    "broken", [{"look_at": "x"}, {"look_at": 1 << 80}, {"look_at": 1, "tell": _raising(OSError)}, {"look_at": None}]
-)
-def test_what_fails_after_the_span_was_handed_over_is_not_left_to_the_plain_one(broken: dict[str, Any]) -> None:
-    """A span that is in the inbox is not counted again, whatever else happens."""
-    parts = Parts(**broken)
-    with pytest.raises((OSError, TypeError, OverflowError)):
+def test_what_fails_after_the_span_was_handed_over_is_not_left_to_the_plain_one() -> None:
+    """A span that is queued is not counted again, whatever else happens."""
+    parts = Parts(tell=_raising(OSError))
+    parts.queue.wake_when(1)
+    with pytest.raises(OSError):
         parts.on_end(made_span())
-    assert (parts.left, len(parts.intake.inbox)) == ([], 1)
+    assert (parts.left, parts.queue.records) == ([], 1)
 
 
 @compiled_only
-def test_it_is_made_of_an_encoder_and_an_intake() -> None:
+def test_it_is_made_of_an_encoder_and_a_queue() -> None:
     """Parts that cannot be are refused at once."""
-    for broken in (
-        {"encoder": None},
-        {"encoder": object()},
-        {"names": ["key"]},
-        {"roomy": "x"},
-        {"largest": "x"},
-        {"inbox": 5},
-    ):
-        with pytest.raises((TypeError, AttributeError)):
+    for broken in ({"encoder": None}, {"encoder": object()}, {"names": ["key"]}, {"roomy": "x"}, {"queue": object()}):
+        with pytest.raises(TypeError):
             Parts(**broken)
-    with pytest.raises(AttributeError):
-        Parts(intake=object())
     for arguments in ((), (1,)):
         with pytest.raises(TypeError):
             extension.HotPath(*arguments)

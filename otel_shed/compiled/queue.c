@@ -143,21 +143,14 @@ static unsigned long long randomness_of(const SpanRecord *record)
 
 /* -- in -- */
 
-/* The number of the ring of a record; -1 with an exception. */
-static int ring_of(const Queue *self, PyObject *object)
+/* The number of the ring of a record; -1 where its priority is none. Never an exception. */
+static int ring_of(const SpanRecord *record)
 {
-    if ((PyObject *)Py_TYPE(object) != self->record_type) {
-        PyErr_Format(PyExc_TypeError, "a Queue takes SpanRecords, not %.100s", Py_TYPE(object)->tp_name);
-        return -1;
-    }
-    PyObject *priority = ((SpanRecord *)object)->priority;
-    long number = PyLong_Check(priority) ? PyLong_AsLong(priority) : -1;
-    if (number < 0 || number >= PRIORITIES) {
+    long number = PyLong_Check(record->priority) ? PyLong_AsLong(record->priority) : -1;
+    if (number == -1) {
         PyErr_Clear();
-        PyErr_SetString(PyExc_ValueError, "the priority of a SpanRecord is none");
-        return -1;
     }
-    return (int)number;
+    return number < 0 || number >= PRIORITIES ? -1 : (int)number;
 }
 
 /* Take some of what is too much out of the rings; how many, to be given up by the caller after the step. */
@@ -237,9 +230,8 @@ static int push(Queue *self, SpanRecord *record, int priority)
 
 int queue_push(PyObject *queue, SpanRecord *record)
 {
-    int priority = ring_of((Queue *)queue, (PyObject *)record);
+    int priority = ring_of(record);
     if (priority < 0) {
-        PyErr_Clear();
         queue_count_failed(queue);
         return 0;
     }
@@ -258,8 +250,10 @@ void queue_count_failed(PyObject *queue)
 static PyObject *queue_push_method(PyObject *object, PyObject *record)
 {
     Queue *self = (Queue *)object;
-    int priority = ring_of(self, record);
-    return priority < 0 ? NULL : PyBool_FromLong(push(self, (SpanRecord *)record, priority));
+    if ((PyObject *)Py_TYPE(record) != self->record_type) {
+        return PyErr_Format(PyExc_TypeError, "a Queue takes SpanRecords, not %.100s", Py_TYPE(record)->tp_name);
+    }
+    return PyBool_FromLong(queue_push(object, (SpanRecord *)record));
 }
 
 /* A kind, or -1 with an exception. */

@@ -100,6 +100,9 @@ class Queue:
         if self.is_closed:
             self._count_record(self._closed, record)
             return
+        if not isinstance(record.priority, int) or not 0 <= record.priority < len(self._queues):
+            self._count_record(self._failed, record)
+            return
         if self._admission and record.priority < Priority.HIGH:
             if randomness_of(record.trace_id, read_ot(record.trace_state)) < self._admission:
                 self._count_record(self._refused, record)
