@@ -103,7 +103,7 @@ class Pair:
         """The records that wait, which are dropped."""
         records, _ = self.queue.pop(NEVER)
         self._ledger.pop(len(records))
-        self._ledger.let_go(DropReason.QUEUE_FULL, len(records))
+        self._ledger.let_go(DropReason.REJECTED, len(records))
         return records
 
     def _leave(self, span: ReadableSpan) -> None:
