@@ -36,7 +36,8 @@ class EventLoopLag:
         return PressureReading(late / (late + 0.1), "event_loop_lag")
 
 
-logging.basicConfig(level=logging.INFO, format="%(relativeCreated)5.0f ms  %(name)s: %(message)s")
+logging.basicConfig(format="%(relativeCreated)5.0f ms  %(message)s")
+logging.getLogger("otel_shed").setLevel(logging.DEBUG)  # for the changes of phase
 lag = EventLoopLag()
 shedder = LoadShedder(ShedConfig.from_env(calm_millis=500, low_priority_names=("cache *",)), signals=[lag])
 provider = TracerProvider(sampler=shedder.sampler())

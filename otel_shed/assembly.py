@@ -94,11 +94,13 @@ class Assembly:
         config = config or self.config
         control = self.control
         seen = Seen()
+        sender = self._sender(exporter, config)
         flow = control.add_flow(
             seen,
             queue_capacity=max_batches * config.max_export_batch_size if max_batches else config.max_queue_size,
             batch_size=config.max_export_batch_size * config.concurrent_requests,
             decides_traces=max_batches is None,
+            where=sender.where,
         )
 
         def store(shed: Shed) -> Store:
@@ -115,11 +117,11 @@ class Assembly:
             )
 
         if isinstance(exporter, OTLPSpanExporter):
-            exporter.on_attempt(_measured(flow.exports.attempted, control.meter))
+            exporter.on_attempt(_measured(_told(flow, control), control.meter))
         watch = Watch(config, control, flow, self._clock)
         pipeline = Pipeline(
             sender=ObservedSender(
-                self._sender(exporter, config),
+                sender,
                 exports=flow.exports,
                 told=lambda began, outcome: flow.told(began, outcome, queued=seen.queued),
                 closed=lambda: control.remove_flow(flow),
@@ -198,6 +200,17 @@ class Assembly:
             flows=[flow for _, flow in chosen],
             samplers=samplers if of is None else (),
         )
+
+
+def _told(flow: Flow, control: OverloadControl) -> Callable[[Attempt], None]:
+    """Tell the flow of an attempt, and have the control look where it failed: the log is to tell of an outage."""
+
+    def tell(attempt: Attempt) -> None:
+        flow.exports.attempted(attempt)
+        if not attempt.accepted:
+            control.wanted()
+
+    return tell
 
 
 def _measured(told: Callable[[Attempt], None], meter: CpuMeter | None) -> Callable[[Attempt], None]:

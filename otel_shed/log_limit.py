@@ -49,6 +49,11 @@ logging.getLogger("otel_shed").addFilter(_named)
 logging.getLogger("otel_shed").addFilter(_without_keys)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things in words: ``1 span``, ``4,380 spans``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 class LogLimit:
     """Warnings on ``logger``, at most one every ``interval`` seconds for each key; the first at once.
 
@@ -62,6 +67,11 @@ class LogLimit:
         self._interval = interval
         self._clock = clock
         self._state: dict[Hashable, tuple[float, int]] = {}  # when the last line was written, how many were not since
+
+    def is_due(self, key: Hashable) -> bool:
+        """Whether a line of this kind would be written now."""
+        written = self._state.get(key, (None, 0))[0]
+        return written is None or self._clock() - written >= self._interval
 
     def warning(self, key: Hashable, msg: str, *args: object, **options: Any) -> None:
         """Write the line if it is time for one; ``options`` are those of logging (``exc_info``, ``extra``)."""

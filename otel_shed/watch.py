@@ -17,7 +17,7 @@ from otel_shed.control.flow import Flow, FlowReading
 from otel_shed.control.overload import OverloadControl
 from otel_shed.fork import begin_anew_after_fork
 from otel_shed.log_limit import LogLimit
-from otel_shed.outcome import DropReason
+from otel_shed.outcome import UNDELIVERED, DropReason
 from otel_shed.pipeline.ledger import Account
 from otel_shed.pipeline.pipeline import Pipeline
 from otel_shed.pipeline.store import Store
@@ -129,7 +129,7 @@ class Seen:
         untold = min(waiting, intake.sizes.gathered)
         return FlowReading(
             sampled=ledger.ended - ledger.unsampled + waiting,
-            low=ledger.dropped[DropReason.LOW_PRIORITY],
+            low=(low := ledger.dropped[DropReason.LOW_PRIORITY]),
             overflowed=ledger.dropped[DropReason.QUEUE_FULL],
             queued=intake.store.ready_spans,
             fill=min(1.0, intake.store.fill + (waiting - untold) / intake.store.capacity),
@@ -138,6 +138,11 @@ class Seen:
             admitted=intake.admitted,
             oldest=intake.admitted - ledger.queued - ledger.in_flight,
             held_since=intake.store.held_since,
+            shed=low + ledger.summarized + ledger.dropped[DropReason.OVER_BUDGET],
+            would_have_shed=ledger.would_have_shed,
+            undelivered=sum([ledger.dropped[reason] for reason in UNDELIVERED]),
+            exported=ledger.exported,
+            held=ledger.queued + ledger.in_flight + waiting,
         )
 
 

@@ -208,10 +208,9 @@ class Brownout:
         return self._view.snapshot.reasons or pressure.reasons
 
     def _tell(self, before: BrownoutSnapshot, after: BrownoutSnapshot) -> None:
-        sheds = RANK[after.phase] > max(RANK[Phase.RECOVERY], RANK[before.phase])
+        # For those who look for it; what it means for the telemetry is ShedLog's to say.
         try:
-            _logger.log(
-                logging.WARNING if sheds and self.enforcing else logging.INFO,
+            _logger.debug(
                 "phase %s -> %s%s (pressure %.2f%s)%s",
                 before.phase,
                 after.phase,

@@ -32,7 +32,9 @@ class FlowReading:
     the full queue. queued: waiting to be taken. fill: of the queue, 0..1. held_bytes: what is in flight included.
     is_exporting: whether a batch is in the exporter's hands. admitted: spans that were queued since it began, and
     oldest: how many had been before the oldest that is held, if they go in their order; held_since: when the oldest of
-    those came that do not, in seconds of the pipeline's clock.
+    those came that do not, in seconds of the pipeline's clock. shed, would_have_shed,
+    exported: since it began; shed by choice. undelivered: lost because the collector did not take them in time. held:
+    waiting in all, or in flight.
     """
 
     sampled: int = 0
@@ -45,6 +47,11 @@ class FlowReading:
     admitted: int = 0
     oldest: int = 0
     held_since: float = math.inf
+    shed: int = 0
+    would_have_shed: int = 0
+    undelivered: int = 0
+    exported: int = 0
+    held: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +73,12 @@ class Flow:
         head: Callable[[], HeadCounts],
         budget: RateBudget,
         policy: BudgetPolicy | None = None,
+        where: str = "the collector",
         clock: Callable[[], float],
     ) -> None:
+        """``where``: what the pipeline exports to, for log lines."""
         self.read = read
+        self.where = where
         self._head = head
         self.budget = budget
         self.policy = policy

@@ -37,7 +37,7 @@ class ObservedSender:
         self._closed = closed
         self._clock = clock
         self._log = LogLimit(logging.getLogger("otel_shed"), clock=clock)
-        self.at_once = sender.at_once
+        self.at_once, self.where = sender.at_once, sender.where
         self.record: Encoder = sender.record
         self.fits = sender.fits
         self.split = sender.split

@@ -16,6 +16,7 @@ from typing import Any, Final
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
+from otel_shed.config import ShedConfig
 from otel_shed.log_limit import LogLimit
 from otel_shed.record import Priority
 
@@ -168,3 +169,24 @@ def _kind(text: str) -> SpanKind:
     except KeyError:
         known = ", ".join(kind.name.lower() for kind in SpanKind)
         raise ValueError(f"there is no span kind {text!r}, only {known}") from None
+
+
+def classifier_of(config: ShedConfig, choose: ChoosePriority | None, clock: Callable[[], float]) -> Classifier:
+    """The classifier that a configuration asks for, and after it the user's callable."""
+    return Classifier(
+        attributes=config.priority_attributes,
+        rules=rules_from_settings(
+            {
+                Priority.LOW: config.low_priority_names,
+                Priority.HIGH: config.high_priority_names,
+                Priority.CRITICAL: config.critical_priority_names,
+            },
+            {
+                Priority.LOW: config.low_priority_kinds,
+                Priority.HIGH: config.high_priority_kinds,
+                Priority.CRITICAL: config.critical_priority_kinds,
+            },
+        ),
+        choose=choose,
+        clock=clock,
+    )

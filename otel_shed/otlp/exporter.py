@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -23,7 +24,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from otel_shed.environment import range_text, shown
 from otel_shed.fork import begin_anew_after_fork
 from otel_shed.instruments import sdk_metrics_enabled
-from otel_shed.log_limit import LogLimit
+from otel_shed.log_limit import LogLimit, counted
 from otel_shed.native import Mutex
 from otel_shed.otlp.client import OTLPClient
 from otel_shed.otlp.credentials import credentials_from_provider
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     import grpc
 
 _logger = logging.getLogger("otel_shed")
+_HOST_AND_PORT = re.compile(r"(?:\[[^\]]+\]|[^:/]+)(?::[0-9]+)?")
 
 # gRPC receivers commonly take 4 MiB (the specification, "OTLP/gRPC Request"); a batch over it is refused as a whole.
 DEFAULT_REQUEST_BYTES = 4_000_000
@@ -115,7 +117,6 @@ class OTLPSpanExporter(SpanExporter):
             self._new_transport(),
             timeout=self.settings.timeout,
             clock=clock,
-            endpoint=self.settings.place,
             hide=self.settings.secrets.hide,
         )
         self._limit = RequestLimit(place=self.settings.place, clock=clock)
@@ -173,6 +174,13 @@ class OTLPSpanExporter(SpanExporter):
     def abort(self) -> None:
         """Shutdown has given up: interrupt the request under way; whatever follows fails at once."""
         self._client.abort()
+
+    @property
+    def shown_endpoint(self) -> str:
+        """Where it sends to, for log lines: without what may be a secret."""
+        place, scheme = self.settings.place, "http" if self.settings.insecure else "https"
+        # host:port is a URL without its scheme; unix:path and dns:host are targets of gRPC's own.
+        return place if ":/" in place or not _HOST_AND_PORT.fullmatch(place) else f"{scheme}://{place}"
 
     @property
     def last_attempt(self) -> Attempt | None:
@@ -234,11 +242,21 @@ class OTLPSpanExporter(SpanExporter):
 
     def _report(self, outcome: Outcome, count: int) -> None:
         if outcome.rejected:
-            self._log.warning(
-                "rejected", "the collector rejected %d of %d spans: %s", outcome.rejected, count, outcome.message
-            )
+            self._lost(outcome.rejected, "took the request and rejected them", outcome.message)
         if outcome.reason is not None:
-            self._log.warning("lost", "%d spans lost in export, %s: %s", count, outcome.reason, outcome.message)
+            what = "refuses them" if outcome.reason is DropReason.NOT_RETRYABLE else "did not take them in time"
+            self._lost(count, what, outcome.message)
+
+    def _lost(self, count: int, what: str, message: str) -> None:
+        self._log.warning(
+            what,
+            "%s lost: the collector at %s %s (%s). The program goes on and is not affected "
+            "(to see why, run: otel-shed doctor)",
+            counted(count, "span"),
+            self.shown_endpoint,
+            what,
+            message,
+        )
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """True: nothing is held here between two calls."""

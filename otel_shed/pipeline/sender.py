@@ -37,9 +37,11 @@ class Sender(Protocol):
     """Sends batches, and knows what a record for it has to carry.
 
     at_once: how many requests it makes at a time; a batch may have so many times the spans of a request.
+    where: what it sends to, for log lines.
     """
 
     at_once: int
+    where: str
 
     def record(self, span: ReadableSpan, limit: int | None = None, /) -> SpanRecord:
         """What travels for this span, its attributes' values cut to ``limit`` characters. Raises EncodeError.
@@ -96,6 +98,7 @@ class OTLPSender:
         at_once: int = 1,
     ) -> None:
         self.at_once = at_once
+        self.where = f"the collector at {exporter.shown_endpoint}"
         self._max_request_spans = max_request_spans
         self._exporter = exporter
         self._export_timeout = export_timeout
@@ -160,6 +163,7 @@ class SpanExporterSender:
     at_once = 1  # SpanExporter.export() is not to be called concurrently
 
     def __init__(self, exporter: SpanExporter, *, export_timeout: float, clock: Callable[[], float]) -> None:
+        self.where = f"the exporter {type(exporter).__name__}"
         self._exporter = exporter
         self._export_timeout = export_timeout
         self._clock = clock

@@ -71,7 +71,7 @@ class Worker:
         self._batch_bytes, self._linger, self._interval = batch_bytes, linger, interval
         self._clock, self._look = clock, look
         self._log = LogLimit(_logger, clock=clock)
-        self.losses = Losses(ledger, clock=clock)
+        self.losses = Losses(ledger, where=sender.where, clock=clock)
         self.restart()
 
     def restart(self) -> None:

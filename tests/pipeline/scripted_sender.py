@@ -20,7 +20,7 @@ class ScriptedSender:
         self.sent: list[list[str]] = []
         self.calls: list[str] = []
         self.pieces = 1
-        self.at_once = 1
+        self.at_once, self.where = 1, "the collector"
         self.flushed: bool | Exception = True
         self.limit = 1_000_000
 
