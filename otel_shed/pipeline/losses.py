@@ -24,6 +24,12 @@ _IN_WORDS = {
     DropReason.TOO_LARGE: ("they are too large for one request", "README.md, Read the account"),
 }
 _SHED = (DropReason.LOW_PRIORITY, DropReason.OVER_BUDGET)
+_NOT_THE_COLLECTOR = (
+    DropReason.QUEUE_FULL,
+    DropReason.EXPORTER_ERROR,
+    DropReason.TOO_LARGE,
+    DropReason.ENCODE_FAILED,
+)
 _AT_THE_END: Mapping[str, tuple[DropReason, ...]] = {
     "dropped from the full queue": (DropReason.QUEUE_FULL,),
     "lost undelivered": tuple(UNDELIVERED),
@@ -110,9 +116,9 @@ class Losses:
         if not (total := sum(missing.values())):
             return None
         counts = ", ".join(f"{count:,} {words}" for words, count in missing.items() if count)
-        is_shed = not total - missing["shed"] - account.dropped.get(DropReason.QUEUE_FULL, 0)
+        is_ours = missing["shed"] + sum([account.dropped.get(reason, 0) for reason in _NOT_THE_COLLECTOR]) == total
         why = f" (the last request: {last.message})" if last is not None and last.reason and last.message else ""
         return (
             f"at the end {total:,} of {counted(account.ended, 'span')} had not been delivered to {self._where}: "
-            f"{counts}{why}. The program was not affected ({'docs/overload.md' if is_shed else _DOCTOR})"
+            f"{counts}{why}. The program was not affected ({'docs/overload.md' if is_ours else _DOCTOR})"
         )

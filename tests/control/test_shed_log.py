@@ -84,7 +84,7 @@ def test_a_storm(bench: Bench) -> None:
         f"otel-shed: the pressure signal dial is high: whole traces are shed, failed ones last. In 1 s: "
         f"3,300 spans shed, 550 delivered. {GO_ON} (docs/overload.md)"
     ]
-    bench.run(118, shed=300, exported=50)
+    bench.run(98, shed=300, exported=50)
     (line,) = bench.lines
     assert re.fullmatch(
         "otel-shed: still, after 61 s: the pressure signal dial is high: whole traces are shed, failed ones last. "
@@ -92,10 +92,11 @@ def test_a_storm(bench: Bench) -> None:
         line,
     )
     bench.dial.pressure = 0.0
+    bench.takes(None, 500)
     bench.run(20, exported=50)
     assert bench.control.snapshot().phase is Phase.NORMAL
     assert bench.lines == [
-        "otel-shed: nothing is shed or lost any more. In 2 min: 357,600 spans shed, 62,600 delivered. "
+        "otel-shed: nothing is shed or lost any more. In 99 s: 297,600 spans shed, 52,700 delivered. "
         "The program was not affected (docs/overload.md)"
     ]
     bench.run(300, exported=50)
