@@ -18,7 +18,7 @@ from otel_shed.command.survey import Finding, Mark, proxy_variable
 from otel_shed.config import SETTINGS, ShedConfig
 from otel_shed.control.ceiling import RateCeiling, parse_ceiling
 from otel_shed.environment import Environment, shown
-from otel_shed.otlp.settings import CODE, DEFAULT_TIMEOUT, GRPC, ExporterSettings
+from otel_shed.otlp.settings import CODE, DEFAULT_TIMEOUT, ExporterSettings
 from otel_shed.sdk_environment import (
     CONFIG_FILE,
     DEFAULTS,
@@ -179,12 +179,8 @@ def exporter_rows(settings: ExporterSettings, environ: Mapping[str, str]) -> Ite
         found = settings.sources.get(ending, "default")
         return f"--{ending.lower()}" if found == CODE else found
 
-    scheme = "http" if settings.insecure else "https"
     yield Row("protocol", settings.protocol, source("PROTOCOL"))
-    shown = settings.place
-    if settings.protocol == GRPC and ":/" not in shown:
-        shown = f"{scheme}://{shown}"
-    yield Row("endpoint", shown, source("ENDPOINT"))
+    yield Row("endpoint", settings.shown_endpoint, source("ENDPOINT"))
     yield Row("TLS", "no" if settings.insecure else "yes")
     if settings.headers:
         names = ", ".join(name for name, _ in settings.headers)

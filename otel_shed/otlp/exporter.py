@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
     import grpc
 
 _logger = logging.getLogger("otel_shed")
-_HOST_AND_PORT = re.compile(r"(?:\[[^\]]+\]|[^:/]+)(?::[0-9]+)?")
 
 # gRPC receivers commonly take 4 MiB (the specification, "OTLP/gRPC Request"); a batch over it is refused as a whole.
 DEFAULT_REQUEST_BYTES = 4_000_000
@@ -176,13 +174,6 @@ class OTLPSpanExporter(SpanExporter):
         self._client.abort()
 
     @property
-    def shown_endpoint(self) -> str:
-        """Where it sends to, for log lines: without what may be a secret."""
-        place, scheme = self.settings.place, "http" if self.settings.insecure else "https"
-        # host:port is a URL without its scheme; unix:path and dns:host are targets of gRPC's own.
-        return place if ":/" in place or not _HOST_AND_PORT.fullmatch(place) else f"{scheme}://{place}"
-
-    @property
     def last_attempt(self) -> Attempt | None:
         """What the last request came to; None before the first."""
         return self._client.last_attempt
@@ -253,7 +244,7 @@ class OTLPSpanExporter(SpanExporter):
             "%s lost: the collector at %s %s (%s). The program goes on and is not affected "
             "(to see why, run: otel-shed doctor)",
             counted(count, "span"),
-            self.shown_endpoint,
+            self.settings.shown_endpoint,
             what,
             message,
         )

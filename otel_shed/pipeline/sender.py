@@ -98,7 +98,7 @@ class OTLPSender:
         at_once: int = 1,
     ) -> None:
         self.at_once = at_once
-        self.where = f"the collector at {exporter.shown_endpoint}"
+        self.where = f"the collector at {exporter.settings.shown_endpoint}"
         self._max_request_spans = max_request_spans
         self._exporter = exporter
         self._export_timeout = export_timeout
