@@ -1,7 +1,8 @@
 """The same pipeline behind the SpanExporter interface, for set-ups in which only the exporter can be named.
 
 ``export`` is called by whatever processor stands before it, one thread at a time. The rule: it returns at once with
-success, because what becomes of the spans is decided, and counted, behind it.
+success, because what becomes of the spans is decided, and counted, behind it; in a flush or a shutdown of the processor
+it may wait for room.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from otel_shed.otlp.exporter import OTLPSpanExporter
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import Fate
 from otel_shed.stats import Stats
+from otel_shed.stock_flush import ProcessorInFront, see_flushes
 
 if TYPE_CHECKING:
     from otel_shed.shedder import LoadShedder
@@ -58,6 +60,8 @@ class SheddingSpanExporter(Face, SpanExporter):
             self.span_exporter, linger=0.0, max_batches=max_batches, meter_provider=meter_provider
         )
         self._stands_before(self._pipeline)
+        self.in_front = ProcessorInFront(self._pipeline, grace=assembly.config.shutdown_grace)
+        see_flushes()
         self._assembly = assembly
         self._judge = assembly.control.gate.judging(decides_traces=max_batches is None)
         self._book = self._pipeline.intake.book
@@ -89,6 +93,7 @@ class SheddingSpanExporter(Face, SpanExporter):
         if unread:
             self._book(DropReason.ENCODE_FAILED, unread)
         if sampled:
+            self.in_front.make_room(len(sampled))
             self._pipeline.admit_batch(sampled)
         return SpanExportResult.FAILURE if self._pipeline.is_shut_down else SpanExportResult.SUCCESS
 

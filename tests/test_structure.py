@@ -16,7 +16,7 @@ LAYERS = [
     ["substitution"],
     ["shedder"],
     ["processor", "exporter"],
-    ["face"],
+    ["stock_flush", "face"],
     ["assembly"],
     ["watch"],
     ["stats", "metrics", "sampler", "ratio", "report", "hot_path"],
