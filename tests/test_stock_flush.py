@@ -101,17 +101,14 @@ def test_a_flush_of_more_than_the_queue_holds() -> None:
     inner = RecordingExporter(delay=0.001)
     shedder = LoadShedder(ShedConfig(max_queue_size=512, memory_limit_bytes=2**50))
     exporter = SheddingSpanExporter(inner, shedder=shedder)
-    processor = BatchSpanProcessor(
-        exporter, max_queue_size=5000, max_export_batch_size=500, schedule_delay_millis=60_000
-    )
+    processor = BatchSpanProcessor(exporter, max_queue_size=5000, max_export_batch_size=500, schedule_delay_millis=60e3)
+    gathered = processor._batch_processor._queue  # so that its thread is not woken
     end(processor, 450)
     assert processor.force_flush()
-    for _ in range(2):
-        processor._batch_processor._queue.extendleft(ended_span() for _ in range(4000))  # without waking its thread
-        if _:
-            processor.shutdown()
-        else:
-            assert processor.force_flush()
+    gathered.extendleft(ended_span() for _ in range(4000))
+    assert processor.force_flush()
+    gathered.extendleft(ended_span() for _ in range(4000))
+    processor.shutdown()
     assert exporter.stats().dropped == {}
     assert len(inner.spans) == 8450
 
