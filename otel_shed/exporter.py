@@ -20,6 +20,7 @@ from otel_shed.assembly import Assembly, stock_exporter
 from otel_shed.config import ShedConfig
 from otel_shed.face import Face
 from otel_shed.log_limit import LogLimit
+from otel_shed.otlp.encode import EncodeError
 from otel_shed.otlp.exporter import OTLPSpanExporter
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import Fate
@@ -89,7 +90,7 @@ class SheddingSpanExporter(Face, SpanExporter):
                     sampled.append((span, *judged))
             except Exception as error:
                 unread += 1
-                _log.warning("export", "a span that cannot be read was dropped: %s: %s", type(error).__name__, error)
+                _log.warning("export", "a span that cannot be read was dropped: %s", EncodeError(span, error))
         if unread:
             self._book(DropReason.ENCODE_FAILED, unread)
         if sampled:

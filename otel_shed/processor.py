@@ -21,6 +21,7 @@ from otel_shed.config import ShedConfig
 from otel_shed.face import Face
 from otel_shed.hot_path import OnEnd, compiled_on_end
 from otel_shed.log_limit import LogLimit
+from otel_shed.otlp.encode import EncodeError
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import Fate
 from otel_shed.stats import Stats
@@ -107,7 +108,7 @@ class SheddingSpanProcessor(Face, SpanProcessor):
             sampled = bool(context and context.trace_flags.sampled)
         except Exception as error:
             self._book(DropReason.ENCODE_FAILED)
-            _log.warning("on_end", "a span that cannot be read was dropped: %s: %s", type(error).__name__, error)
+            _log.warning("on_end", "a span that cannot be read was dropped: %s", EncodeError(span, error))
             return
         if not sampled:
             self._book(Fate.UNSAMPLED)

@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_shed.otlp.attributes import Attributes, snapshot
+from otel_shed.otlp.odd_parts import Odd, fault_of
 from otel_shed.otlp.span import ERROR, EXCEPTION, build_record, name_on_wire
 from otel_shed.otlp.truncate import truncated
 from otel_shed.otlp.wire import text
@@ -36,7 +37,18 @@ _UINT128: Final = (1 << 128) - 1
 
 
 class EncodeError(Exception):
-    """A span that cannot be encoded as a whole: it has no identity, no possible time, or breaks when it is read."""
+    """A span that cannot be encoded as a whole: it has no identity, no possible time, or breaks when it is read.
+
+    As text it names the span and the part, which are looked for only then.
+    """
+
+    def __init__(self, span: Any = None, cause: Exception | None = None) -> None:
+        super().__init__()
+        self._span = span
+        self._cause = cause
+
+    def __str__(self) -> str:
+        return fault_of(self._span, self._cause)
 
 
 def encode_public(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
@@ -44,7 +56,7 @@ def encode_public(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
     try:
         context = span.get_span_context()
         if context is None:
-            raise EncodeError("the span has no context")
+            raise EncodeError(span)
         parent = span.parent
         attributes, unread = snapshot(span.attributes)
         status = span.status
@@ -71,13 +83,13 @@ def encode_public(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
             None if status is None else status.description,
             span.resource,
             span.instrumentation_scope or None,
-            True,
+            Odd(span),
             limit,
         )
     except EncodeError:
         raise
     except Exception as error:
-        raise EncodeError(f"the span cannot be encoded: {type(error).__name__}") from error
+        raise EncodeError(span, error) from error
 
 
 def _read_event(event: Any) -> tuple[Any, Any, Attributes, int]:

@@ -59,7 +59,7 @@ def encode_slots(span: Any, limit: int | None = None) -> SpanRecord:
                 status._description,
                 span._resource,
                 span._instrumentation_scope,
-                False,
+                None,
                 limit,
             )
     except Exception:

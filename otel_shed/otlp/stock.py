@@ -49,4 +49,4 @@ def encode_stock(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
             header.trace_state,
         )
     except Exception as error:
-        raise EncodeError(f"the span cannot be encoded: {type(error).__name__}") from error
+        raise EncodeError(span, error) from error

@@ -12,6 +12,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_shed.log_limit import LogLimit
+from otel_shed.otlp.encode import EncodeError
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.batches import Batches
 from otel_shed.pipeline.intake import Intake
@@ -56,7 +57,8 @@ class Admission:
             record.priority = priority
         except Exception as error:  # EncodeError, or a fault of ours: neither is the application's to see
             self._intake.book(DropReason.ENCODE_FAILED)
-            self._log.warning("encode", "a span could not be encoded and was dropped: %r", error)
+            words = error if isinstance(error, EncodeError) else repr(error)
+            self._log.warning("encode", "a span could not be encoded and was dropped: %s", words)
             return None
         if record.length > self._max_held_bytes or not self._sender.fits(record):
             self._intake.book(DropReason.TOO_LARGE)
