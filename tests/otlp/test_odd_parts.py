@@ -144,7 +144,7 @@ def test_the_line_of_a_span_that_is_dropped(way: str, lines: pytest.LogCaptureFi
     provider.add_span_processor(processor)
     provider.get_tracer(__name__).start_span("checkout").end(end_time="soon")  # type: ignore[arg-type]
     provider.shutdown()
-    (line,) = (line for line in lines.messages if "could not be encoded" in line)
+    (line,) = (line for line in lines.messages if "could not be encoded and" in line)
     assert line.startswith(f"{PREFIX}a span could not be encoded and was dropped: the span 'checkout' (trace ")
     assert line.endswith("): its end_time is 'soon' (str)")
 
