@@ -146,6 +146,9 @@ def _present(file: Path | None, figures: Iterable[Figure]) -> None:
             new.replace(file)
     if file is not None and not told:
         file.write_text("[]")
+    judged = [found for found in told if found.met is not None]
+    if judged:
+        print(f"{sum(found.met is True for found in judged)} of {len(judged)} goals met.", flush=True)
 
 
 def _end_with_input() -> None:

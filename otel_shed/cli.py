@@ -190,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
         "names", nargs="*", type=_benchmark, metavar="NAME", help=f"which: {', '.join(BENCHMARKS)} (default: all)"
     )
     bench.add_argument(
-        "--quick", action="store_true", help="within 4 minutes instead of about 20; rough, and compiled only"
+        "--quick", action="store_true", help="within 4 minutes instead of about 40; rough, and compiled only"
     )
     bench.add_argument(
         "--out",

@@ -29,7 +29,7 @@ from otel_shed.command.ratios_plot import ratios_plot
 from otel_shed.command.surroundings import interrupted_by_sigterm
 from otel_shed.compiled import extension
 
-BENCHMARKS = ("encode", "place", "on_end", "pipeline", "observer", "memory", "scale", "sampler")
+BENCHMARKS = ("encode", "place", "on_end", "pipeline", "observer", "memory", "scale", "sampler", "producer")
 TABLE, PLOT = "benchmarks.md", "benchmarks.svg"
 INTERRUPTED = 130  # the exit status: 128 + SIGINT, as shells have it
 # A quick run is over after four minutes, whatever the machine; a benchmark that is to end has this long for it.
