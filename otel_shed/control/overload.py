@@ -40,6 +40,8 @@ Head = Callable[[], HeadCounts]
 class OverloadControl:
     """Connects what is measured to what is done about it."""
 
+    __slots__ = ("__dict__", "__weakref__", "_change")
+
     def __init__(
         self,
         config: ShedConfig,
@@ -55,7 +57,7 @@ class OverloadControl:
         self._flows: tuple[Flow, ...] = ()
         self._flow_signals: dict[int, tuple[PressureSignal, ...]] = {}
         self._heads: tuple[Head, ...] = ()
-        self._change = allocate_rlock()  # a pipeline's end may come in the middle of one's making
+        self._change, self._refreshing = allocate_rlock(), allocate_lock()  # the first in a finalizer too
         self.meter = None if config.cpu_share is None else CpuMeter()
         self._cpu = (
             None
@@ -89,9 +91,7 @@ class OverloadControl:
             self.threshold = self.meter.metered(self.threshold)  # type: ignore[method-assign]
         # What is in force, and what would be: the same where this enforces. Written by whoever refreshes.
         self._wanted = self._in_force = KEEP_ALL
-        self._refreshing = allocate_lock()
-        self._refreshed = clock()
-        self._due = self._refreshed
+        self._refreshed = self._due = clock()
         begin_anew_after_fork(self)
 
     def _own_signals(self) -> Iterable[PressureSignal]:

@@ -28,6 +28,8 @@ _LAST_STEPS_SECONDS = 1.0
 class Ending:
     """Of one pipeline."""
 
+    __slots__ = ("__dict__", "__weakref__", "_begun")
+
     def __init__(
         self,
         *,

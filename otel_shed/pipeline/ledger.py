@@ -47,6 +47,8 @@ class Ledger:
     signal handler would leave it locked for ever.
     """
 
+    __slots__ = ("__dict__", "__weakref__", "lock")
+
     def __init__(self) -> None:
         self.restart()
 

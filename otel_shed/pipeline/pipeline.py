@@ -39,6 +39,8 @@ _FORGOTTEN_SECONDS = 30.0
 class Pipeline:
     """From a span that has ended to its outcome."""
 
+    __slots__ = ("__dict__", "__weakref__", "_starting")
+
     def __init__(
         self,
         *,

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 
 from otel_shed.log_limit import LogLimit
-from otel_shed.native import Lock, WorkerThread, allocate_lock, patched_by_gevent, start_thread, thread_id
+from otel_shed.native import Lock, WorkerThread, allocate_lock, start_thread, thread_id, threads_are_green
 
 _log = LogLimit(logging.getLogger("otel_shed"), clock=time.monotonic)
 
@@ -51,9 +51,9 @@ class Sweeper:
     def run(self, job: Job) -> None:
         """Have ``job`` done, and wait for it; it must not raise.
 
-        It is done here where the thread cannot be started any more, and under gevent, whose hub a wait would stop.
+        It is done here where the thread cannot be started any more, and among green threads, whose hub would stop.
         """
-        is_here = self._thread_id == thread_id() or self._is_over or patched_by_gevent()
+        is_here = self._thread_id == thread_id() or self._is_over or threads_are_green()
         if is_here or not (self._thread_id or self._start()):
             job()
             return
