@@ -116,25 +116,34 @@ def allocate_rlock() -> Any:
 
 
 class _NativeThread:
-    """A thread started past the patches."""
+    """A thread of the operating system's, whether the patches came before it, come later, or never."""
 
-    def __init__(self, target: Callable[[], None]) -> None:
-        self._finished = allocate_lock()
-        self._finished.acquire()
+    def __init__(self, name: str, target: Callable[[], None]) -> None:
         self._target = target
-        _start_new_thread(self._run, ())
+        self._finished = _allocate_lock()
+        self._finished.acquire()
+        self._thread: threading.Thread | None = None
+        if threads_are_green():
+            _start_new_thread(self._run, ())
+        else:
+            self._thread = threading.Thread(name=name, target=self._run, daemon=True)
+            self._thread.start()
 
     def _run(self) -> None:
+        _native_threads.add(_get_ident())
         try:
             self._target()
         finally:
+            _native_threads.discard(_get_ident())
             self._finished.release()
 
     def is_alive(self) -> bool:
-        return self._finished.locked()
+        return bool(self._finished.locked())
 
     def join(self, timeout: float | None = None) -> None:
-        if self._finished.acquire(timeout=-1 if timeout is None else timeout):
+        if self._thread is not None and not threads_are_green():
+            self._thread.join(timeout)
+        elif self._finished.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)):
             self._finished.release()
 
 
@@ -145,19 +154,7 @@ def thread_id() -> int:
 
 def start_thread(*, name: str, target: Callable[[], None]) -> WorkerThread:
     """Start a daemon thread: one that cannot keep the process from ending."""
-
-    def run() -> None:
-        _native_threads.add(_get_ident())
-        try:
-            target()
-        finally:
-            _native_threads.discard(_get_ident())
-
-    if threads_are_green():
-        return _NativeThread(run)
-    thread = threading.Thread(name=name, target=run, daemon=True)
-    thread.start()
-    return thread
+    return _NativeThread(name, target)
 
 
 # The least that lets a thread on another processor wake up; a sleep of 0 is over before.
