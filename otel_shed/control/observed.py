@@ -40,6 +40,7 @@ class ObservedSender:
         self.at_once, self.where = sender.at_once, sender.where
         self.record: Encoder = sender.record
         self.fits = sender.fits
+        self.most_bytes = sender.most_bytes
         self.split = sender.split
         self.amend = sender.amend
         self.flush = sender.flush

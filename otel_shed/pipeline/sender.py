@@ -7,6 +7,7 @@ requests are made at once, that is inside of one such call.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -23,7 +24,7 @@ from otel_shed.otlp.amend import amended, raised_trace_state, trace_state_of
 from otel_shed.otlp.encode import Encoder
 from otel_shed.otlp.exporter import OTLPSpanExporter
 from otel_shed.otlp.proof import encode_span, wrap
-from otel_shed.otlp.request import request_size, split_by_size
+from otel_shed.otlp.request import request_size, size_at_most, split_by_size
 from otel_shed.outcome import DropReason, Outcome
 from otel_shed.pipeline.amended_span import AmendedSpan
 from otel_shed.pipeline.store import Change
@@ -31,6 +32,8 @@ from otel_shed.record import SpanRecord
 
 # Bytes of tags and lengths around a span in a request: three messages' tags, each with a length of at most 10 bytes.
 _MOST_FRAMING = 40
+# Of a resource and a scope, as most have; what a request really has around its spans is learned.
+_GROUP_BYTES = 1024
 
 
 class Sender(Protocol):
@@ -51,6 +54,9 @@ class Sender(Protocol):
 
     def fits(self, record: SpanRecord) -> bool:
         """Whether a request of this record alone is within the limit; called by application threads."""
+
+    def most_bytes(self) -> int:
+        """How many bytes of records a batch may have that goes out as one request."""
 
     def split(self, records: list[SpanRecord]) -> list[list[SpanRecord]]:
         """Cut a batch into requests; where it is one, that is the batch itself."""
@@ -103,6 +109,8 @@ class OTLPSender:
         self._exporter = exporter
         self._export_timeout = export_timeout
         self._max_request_bytes = max_request_bytes
+        # What is around the records of a request: learned from those that were larger than expected.
+        self._framing = min(max_request_bytes // 8, _GROUP_BYTES + _MOST_FRAMING * (max_request_spans or 1) // 4)
         self.record: Encoder = encode_span
 
     def fits(self, record: SpanRecord) -> bool:
@@ -114,12 +122,16 @@ class OTLPSender:
             or request_size(record) <= self._max_request_bytes
         )
 
+    def most_bytes(self) -> int:
+        return max(1, self._exporter.request_bytes(self._max_request_bytes) - self._framing)
+
     def split(self, records: list[SpanRecord]) -> list[list[SpanRecord]]:
-        most, most_bytes = self._max_request_spans, self._exporter.request_bytes(self._max_request_bytes)
-        if most is None or len(records) <= most:
-            return split_by_size(records, most_bytes)
-        parts = [records[start : start + most] for start in range(0, len(records), most)]
-        return [piece for part in parts for piece in split_by_size(part, most_bytes)]
+        most_bytes = self._exporter.request_bytes(self._max_request_bytes)
+        pieces = split_by_size(records, most_bytes, self._max_request_spans)
+        if len(pieces) > self.at_once:
+            around = max([size_at_most(piece) - sum([record.length for record in piece]) for piece in pieces])
+            self._framing = max(self._framing, min(around, most_bytes // 2))
+        return pieces
 
     def amend(self, record: SpanRecord, change: Change) -> int:
         body = record.body or b""
@@ -171,6 +183,9 @@ class SpanExporterSender:
 
     def fits(self, record: SpanRecord) -> bool:
         return True
+
+    def most_bytes(self) -> int:
+        return sys.maxsize
 
     def split(self, records: list[SpanRecord]) -> list[list[SpanRecord]]:
         return [records]

@@ -31,6 +31,12 @@ class Batch:
     changes: dict[SpanRecord, Change] = field(default_factory=dict)
     length: int = 0
 
+    def add(self, more: Batch) -> None:
+        """Put another one behind it."""
+        self.records = [*self.records, *more.records]
+        self.changes.update(more.changes)
+        self.length += more.length
+
 
 # Told of records that are let go of, and of why; it books them, and must not wait or raise.
 Shed = Callable[[Sequence[SpanRecord], DropReason | Fate], None]
@@ -69,7 +75,7 @@ class Store(Protocol):
         """Hold these records, or batches of them; ``now`` in seconds."""
 
     def take(self, most: int, most_bytes: int) -> Batch:
-        """Up to ``most`` records, and no more once they are of ``most_bytes``; their bytes count until ``release``."""
+        """Up to ``most`` records, of ``most_bytes`` at most or a single one; their bytes count until ``release``."""
 
     def release(self, spans: int, length: int) -> None:
         """The worker is done with so many spans of so many bytes; a negative length for what they have grown by."""
