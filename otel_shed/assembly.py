@@ -93,19 +93,24 @@ class Assembly:
         """A new pipeline to ``exporter``; ``linger`` in seconds, the schedule delay if None."""
         config = config or self.config
         control = self.control
-        seen = Seen()
+        seen, batch_size = Seen(), config.max_export_batch_size
         sender = self._sender(exporter, config)
         flow = control.add_flow(
             seen,
-            queue_capacity=max_batches * config.max_export_batch_size if max_batches else config.max_queue_size,
-            batch_size=config.max_export_batch_size * config.concurrent_requests,
+            queue_capacity=min((max_batches or config.max_queue_size) * batch_size, config.max_queue_size),
+            batch_size=batch_size * config.concurrent_requests,
             decides_traces=max_batches is None,
             where=sender.where,
         )
 
         def store(shed: Shed) -> Store:
             if max_batches is not None:
-                return Batches(max_batches=max_batches, max_bytes=config.max_held_bytes, shed=shed)
+                return Batches(
+                    max_batches=max_batches,
+                    max_spans=config.max_queue_size,
+                    max_bytes=config.max_held_bytes,
+                    shed=shed,
+                )
             return Traces(
                 policy=self._policy or flow.policy or keep_all,
                 shed=shed,

@@ -38,7 +38,8 @@ class SheddingSpanExporter(Face, SpanExporter):
     """A bounded queue and a worker in front of ``span_exporter``; OTLP as the environment says if None.
 
     max_batches: queue so many batches as they come, the oldest dropped whole when it is full; if None, the spans are
-    queued one by one, at most ``max_queue_size`` of them. ValueError if it is not a positive integer.
+    queued one by one. In either case at most ``max_queue_size`` spans are queued. ValueError if it is not a positive
+    integer.
     """
 
     def __init__(

@@ -81,6 +81,12 @@ def _held(pipeline: Pipeline) -> Points:
     return [(account.queued, {STATE: "queued"}), (account.in_flight, {STATE: "in_flight"})]
 
 
+def _queued(pipeline: Pipeline) -> Points:
+    pipeline.intake.settle_inbox()
+    # Without those of traces that are undecided: they are in no queue, nor are they bounded by its capacity.
+    return [(min(pipeline.intake.store.ready_spans, pipeline.intake.store.capacity), {})]
+
+
 def _processed(pipeline: Pipeline) -> Points:
     account = pipeline.account()
     yield account.submitted, {}
@@ -138,7 +144,7 @@ PROCESSOR: Instruments[Pipeline] = Instruments(
         kind=Kind.UP_DOWN_COUNTER,
         unit="{span}",
         description="The number of spans in the queue of a given instance of an SDK span processor.",
-        read=lambda pipeline: [(pipeline.account().queued, {})],
+        read=_queued,
     ),
 )
 

@@ -45,7 +45,7 @@ Shed = Callable[[Sequence[SpanRecord], DropReason | Fate], None]
 class Store(Protocol):
     """Holds what has been admitted.
 
-    capacity: of the queue that is ready, in spans or in batches. ready_spans, ready_bytes: what the worker may take.
+    capacity: of the queue that is ready, in spans. ready_spans, ready_bytes: what the worker may take.
     held_bytes: of everything, what the worker has taken and not released included. is_streaming: whether ``add_all``
     does hardly more than to queue what it is given.
     """

@@ -133,7 +133,7 @@ class Traces:
             gone = self._ready.drop_to(stream.spans - too_many, before - (bounds.length - bounds.max_length))
             bounds.add(-len(gone), stream.length - before)
             self._tell(gone, DropReason.QUEUE_FULL)
-        if self.bounds.are_exceeded or self._ready.traces_spans > self.capacity:
+        if self.bounds.are_exceeded or (self._ready.spans > self.capacity and self._ready.traces):
             self._make_room(now)
 
     def _place(self, record: SpanRecord, now: float) -> None:
@@ -198,7 +198,7 @@ class Traces:
     def _make_room(self, now: float) -> None:
         """Decide before the time, or let go of what was kept, until what is held is within the bounds."""
         ready = self._ready
-        while ready.traces_spans > self.capacity and len(ready.traces) > 1:
+        while ready.spans > self.capacity and len(ready.traces) > (not ready.stream.spans):
             self._sweep_ready()
         while self.bounds.are_exceeded:
             undecided, kept = self._undecided.ranked.lowest, ready.ranked.lowest
