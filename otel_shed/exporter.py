@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,15 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_shed.assembly import Assembly, stock_exporter
 from otel_shed.config import ShedConfig
+from otel_shed.control.gate import Book
 from otel_shed.face import Face
+from otel_shed.interruption import is_applications
 from otel_shed.log_limit import LogLimit
 from otel_shed.otlp.encode import EncodeError
 from otel_shed.otlp.exporter import OTLPSpanExporter
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import Fate
+from otel_shed.record import Priority
 from otel_shed.stats import Stats
 from otel_shed.stock_flush import ProcessorInFront, see_flushes
 
@@ -82,22 +86,31 @@ class SheddingSpanExporter(Face, SpanExporter):
 
         SUCCESS, whatever becomes of them; FAILURE only after shutdown.
         """
-        sampled, unread = [], 0
-        for span in spans:
-            try:
-                if span.context is not None and not span.context.trace_flags.sampled:
-                    self._book(Fate.UNSAMPLED)
-                elif (judged := self._judge(span, self._book)) is not None:
-                    sampled.append((span, *judged))
-            except Exception as error:
-                unread += 1
-                _log.warning("export", "a span that cannot be read was dropped: %s", EncodeError(span, error))
-        if unread:
-            self._book(DropReason.ENCODE_FAILED, unread)
-        if sampled:
+        fates: list[DropReason | Fate] = []
+        try:
+            judged = [(span, self._judged(span, fates.append)) for span in spans]
+        except BaseException:  # of a signal handler: it is the application's to see, and the spans are lost
+            self._book(DropReason.ENCODE_FAILED, len(spans))
+            raise
+        for fate, count in Counter(fates).items():
+            self._book(fate, count)
+        if sampled := [(span, *worth) for span, worth in judged if worth is not None]:
             self.in_front.make_room(len(sampled))
             self._pipeline.admit_batch(sampled)
         return SpanExportResult.FAILURE if self._pipeline.is_shut_down else SpanExportResult.SUCCESS
+
+    def _judged(self, span: ReadableSpan, book: Book) -> tuple[Priority, int | None] | None:
+        try:
+            if span.context is not None and not span.context.trace_flags.sampled:
+                book(Fate.UNSAMPLED)
+                return None
+            return self._judge(span, book)
+        except Exception as error:
+            if is_applications(error):
+                raise
+            book(DropReason.ENCODE_FAILED)
+            _log.warning("export", "a span that cannot be read was dropped: %s", EncodeError(span, error))
+            return None
 
     def force_flush(self, timeout_millis: int = _DEFAULT_TIMEOUT_MILLIS) -> bool:
         """As SheddingSpanProcessor.force_flush."""

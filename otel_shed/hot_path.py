@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -19,6 +20,7 @@ from otel_shed.control.brownout import INTERVAL_SECONDS
 from otel_shed.control.overload import OverloadControl
 from otel_shed.otlp.encode import wrap_span
 from otel_shed.otlp.proof import encode_span, wrap
+from otel_shed.outcome import DropReason
 from otel_shed.pipeline.pipeline import Pipeline
 from otel_shed.record import Priority
 
@@ -65,6 +67,7 @@ def compiled_on_end(
         names=gate.classifier.names,
         normal=Priority.NORMAL,
         high=Priority.HIGH,
+        interrupted=partial(pipeline.intake.book, DropReason.ENCODE_FAILED),
         # What is larger has its size worked out, which is hardly ever needed.
         roomy=min(config.max_held_bytes, config.max_request_bytes // 2),
         wraps=wraps,

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from otel_shed.interruption import is_applications
+
 PREFIX = "otel-shed: "
 
 # An exception of an exporter that is not ours may tell its whole URL; a query, and what stands before a host, may be a
@@ -86,5 +88,6 @@ class LogLimit:
             args = (*args, suppressed)
         try:
             self._logger.warning(msg, *args, **options)
-        except Exception:  # a handler of the application's that raises; this may be the middle of its Span.end()
-            pass
+        except Exception as error:  # of a handler for log records; this may be the middle of the program's Span.end()
+            if is_applications(error):
+                raise

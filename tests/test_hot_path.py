@@ -39,6 +39,7 @@ from otel_shed.testing.clock import FakeClock
 from otel_shed.testing.exporters import RecordingExporter
 from otel_shed.testing.transport import ScriptedTransport
 from tests.conftest import ended_span
+from tests.handling import handling
 from tests.otlp.encoders import compiled_only, everything
 from tests.otlp.made_spans import CONTEXT, RESOURCE, SCOPE, bounded, made_span, spans
 from tests.otlp.test_compiled import HOSTILE, KEYS, ODD_FIELDS, hostile_attributes, made_of
@@ -515,7 +516,7 @@ class _Interrupting(list):  # type: ignore[type-arg]
 
 @either_exporter
 def test_an_interrupt_is_the_applications(exporter: Callable[[], SpanExporter]) -> None:
-    """Ctrl-C in a value's or in the application's code is not swallowed; the account balances without that span."""
+    """Ctrl-C in a value's or in the application's code is not swallowed, and the span is counted as lost."""
     asked = []
 
     def choose(span: ReadableSpan) -> Priority | None:
@@ -534,19 +535,20 @@ def test_an_interrupt_is_the_applications(exporter: Callable[[], SpanExporter]) 
     if exporter is otlp:
         with pytest.raises(KeyboardInterrupt):
             processor.on_end(made_span(attributes={"a": _Interrupting()}))
-    assert processor.force_flush()
+    assert not processor.force_flush()
     stats = processor.stats()
-    assert (stats.ended, stats.exported, stats.unaccounted) == (4, 4, 0)
+    assert (stats.exported, stats.dropped, stats.unaccounted) == (4, {"encode_failed": 3 + (exporter is otlp)}, 0)
     assert asked.count(interrupted) == 3
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no such signal on this platform")
 @either_exporter
-def test_a_signal_handler_that_raises(exporter: Callable[[], SpanExporter]) -> None:
-    """What a handler raises in the middle of on_end reaches the application, and the account balances."""
+@pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError])
+def test_a_signal_handler_that_raises(exporter: Callable[[], SpanExporter], error: type[BaseException]) -> None:
+    """What a handler raises in the middle of on_end reaches the application, and the span is counted as lost."""
 
     def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
+        raise error
 
     def choose(span: ReadableSpan) -> None:
         if span.name == "interrupted":
@@ -557,13 +559,14 @@ def test_a_signal_handler_that_raises(exporter: Callable[[], SpanExporter]) -> N
         processor = SheddingSpanProcessor(exporter(), shedder=LoadShedder(ALONE, priority=choose))
         for number in range(10):
             processor.on_end(made_span())
-            with pytest.raises(KeyboardInterrupt):
+            with pytest.raises(error):
                 processor.on_end(made_span("interrupted"))
-            assert processor.stats().ended == number + 1
+            assert processor.stats().ended == 2 * (number + 1)
     finally:
         signal.signal(signal.SIGUSR1, handler)
-    assert processor.force_flush()
-    assert (processor.stats().exported, processor.stats().unaccounted) == (10, 0)
+    assert not processor.force_flush()
+    stats = processor.stats()
+    assert (stats.exported, stats.dropped, stats.unaccounted) == (10, {"encode_failed": 10}, 0)
 
 
 @either_exporter
@@ -769,6 +772,7 @@ class Parts:
             "names": ("key",),
             "normal": Priority.NORMAL,
             "high": Priority.HIGH,
+            "interrupted": lambda: self.told.append("interrupted"),
             "roomy": 100_000,
             "wraps": False,
         }
@@ -817,11 +821,30 @@ def test_a_part_that_fails_leaves_the_span_to_the_plain_one(broken: dict[str, An
 @pytest.mark.parametrize("part", ["clock", "look", "classify"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_an_interrupt_in_a_part_is_the_applications(part: str, error: type[BaseException]) -> None:
-    """What is no Exception goes to the application, and the span to nobody."""
+    """What is no Exception goes to the application, and the span is counted as lost."""
     parts = Parts(**{part: _raising(error)})
     with pytest.raises(error):
         parts.on_end(made_span(attributes={"key": 1}))
-    assert (parts.left, len(parts.intake.inbox)) == ([], 0)
+    assert (parts.left, len(parts.intake.inbox), parts.told) == ([], 0, ["interrupted"])
+
+
+@compiled_only
+@pytest.mark.parametrize("part", ["clock", "look", "classify", "tell"])
+def test_what_a_signal_handler_raises_in_a_part_is_the_applications(part: str) -> None:
+    """An Exception of a handler's goes to the application too, and the span is counted: as held, or else as lost."""
+    parts = Parts(**{part: lambda *_: signal.raise_signal(signal.SIGUSR1)}, look_at=1)
+    with handling(signal.SIGUSR1, TimeoutError), pytest.raises(TimeoutError):
+        parts.on_end(made_span(attributes={"key": 1}))
+    lost = part != "tell"
+    assert (parts.left, len(parts.intake.inbox), parts.told) == ([], 1 - lost, ["interrupted"] * lost)
+
+
+@compiled_only
+def test_what_cannot_be_counted_is_still_an_interrupt() -> None:
+    """Where the counting fails the application hears of its own exception, not of that."""
+    parts = Parts(look=_raising(KeyboardInterrupt), interrupted=_raising(OSError))
+    with pytest.raises(KeyboardInterrupt):
+        parts.on_end(made_span())
 
 
 @compiled_only
@@ -913,7 +936,7 @@ def test_it_is_made_of_an_encoder_and_an_intake() -> None:
 @compiled_only
 def test_parts_that_refer_back_to_it_are_collected_with_it() -> None:
     """Whichever part it is that closes the circle."""
-    for part in ("careful", "clock", "look", "classify"):
+    for part in ("careful", "clock", "look", "classify", "interrupted"):
 
         class Part:
             path: Any = None

@@ -1,6 +1,6 @@
 /* The type HotPath: a callable that is on_end for the usual span: sampled, and of the SDK's own types. What it does not
- * take it leaves to ``careful``, the plain on_end, and so it does with every Exception; the rule is that of that one: a
- * span is either handed over or left to it, never both.
+ * take it leaves to ``careful``, the plain on_end, and so it does with every Exception but the application's, for which
+ * the span is counted as lost; the rule is that of that one: a span is either handed over or left to it, never both.
  *
  * Any thread may come here, in the middle of others and of itself: what runs Python code is the encoder, for values of
  * foreign types, ``classify``, ``look`` and the intake's ``tell`` and ``offer``; the span's attributes, read before, are
@@ -12,12 +12,14 @@
 
 #include "clock.h"
 #include "encoder.h"
+#include "interruption.h"
 
 /* What it is made of, in the order of its arguments; the first is an Encoder. */
 typedef enum {
     ENCODER, CAREFUL_ON_END, INTAKE, CLOCK, LOOK, CLASSIFY, /* see hot_path_doc */
     BROUGHT, /* the names of attributes that say a priority, or None: the last word has ``classify`` */
     NORMAL, HIGH, /* two priorities */
+    INTERRUPTED, /* counts a span that an exception of the application's came in the middle of */
     MEMBERS
 } Member;
 
@@ -188,8 +190,9 @@ static PyObject *hot_path_call(PyObject *object, PyObject *const *args, size_t c
         }
         Py_XDECREF(record);
         if (PyErr_Occurred()) {
-            if (!PyErr_ExceptionMatches(PyExc_Exception)) {
-                return NULL; /* an interrupt is the application's; the span was not taken */
+            if (is_applications()) {
+                call_meanwhile(self->members[INTERRUPTED]);
+                return NULL;
             }
             PyErr_Clear();
         }
@@ -200,15 +203,15 @@ static PyObject *hot_path_call(PyObject *object, PyObject *const *args, size_t c
 static PyObject *hot_path_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"encoder", "careful", "intake", "clock", "look", "classify", "names", "normal", "high",
-                            "roomy", "wraps", NULL};
+                            "interrupted", "roomy", "wraps", NULL};
     PyObject *members[MEMBERS], *module = PyType_GetModule(type);
     Py_ssize_t roomy;
     int wraps;
     if (module == NULL ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOOOnp:HotPath", names, &members[ENCODER],
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOOOOnp:HotPath", names, &members[ENCODER],
                                      &members[CAREFUL_ON_END], &members[INTAKE], &members[CLOCK], &members[LOOK],
-                                     &members[CLASSIFY], &members[BROUGHT], &members[NORMAL], &members[HIGH], &roomy,
-                                     &wraps)) {
+                                     &members[CLASSIFY], &members[BROUGHT], &members[NORMAL], &members[HIGH],
+                                     &members[INTERRUPTED], &roomy, &wraps)) {
         return NULL;
     }
     PyObject *encoder_type = PyObject_GetAttrString(module, "Encoder");
@@ -309,7 +312,8 @@ PyDoc_STRVAR(hot_path_doc,
 "``careful``: on_end for the others. ``clock``: seconds. ``look``: to be called when it is time to; returns when that\n"
 "will be again, by the clock, and the characters that an attribute's value may have, -1 for no limit. ``classify``: of\n"
 "a span and the dict of its attributes its priority; not asked, unless ``names`` is None, of a span that has no\n"
-"attribute of one of these names: that is ``high`` if its status is an error, else ``normal``. ``roomy``: bytes of a\n"
+"attribute of one of these names: that is ``high`` if its status is an error, else ``normal``. ``interrupted``: to be\n"
+"called of a span that is lost because a signal handler has raised in the middle of it. ``roomy``: bytes of a\n"
 "record that fits into a request with any resource and scope of a quarter of that. ``wraps``: records carry the span\n"
 "itself.");
 

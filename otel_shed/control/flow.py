@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from otel_shed.control.budget import BudgetState, Counts, RateBudget
 from otel_shed.control.policy import BudgetPolicy
 from otel_shed.control.signals.exports import Exports
+from otel_shed.interruption import is_applications
 from otel_shed.log_limit import LogLimit
 from otel_shed.native import allocate_lock
 from otel_shed.outcome import Outcome
@@ -52,6 +53,11 @@ class FlowReading:
     undelivered: int = 0
     exported: int = 0
     held: int = 0
+
+    @property
+    def pressing_fill(self) -> float:
+        """The fill; what only waits for its batch to gather is no pressure."""
+        return self.fill if self.is_exporting else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +141,8 @@ class Flow:
                 self._age(now, reading)
                 budget.tick(now, self._counts(now, reading))
         except Exception as error:  # a fault of ours: the budget stays as it was, and what else there is goes on
+            if is_applications(error):
+                raise
             self._log.warning("budget", "fault in the budget: %s: %s", type(error).__name__, error)
         finally:
             lock.release()

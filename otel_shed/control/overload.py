@@ -30,6 +30,7 @@ from otel_shed.control.signals.memory import ProcessMemory, cgroup_memory
 from otel_shed.control.signals.queue import DropRate, HeldBytes, IntakeFill, OverBudget
 from otel_shed.control.threshold import KEEP_ALL, ThresholdInForce, in_force
 from otel_shed.fork import begin_anew_after_fork
+from otel_shed.interruption import is_applications
 from otel_shed.log_limit import LogLimit
 from otel_shed.native import allocate_lock, allocate_rlock
 from otel_shed.pipeline.summary import Summary
@@ -96,7 +97,7 @@ class OverloadControl:
 
     def _own_signals(self) -> Iterable[PressureSignal]:
         config, levels = self.config, self._levels
-        yield IntakeFill(lambda: max((_fill(flow.read()) for flow in self._flows), default=0.0), levels=levels)
+        yield IntakeFill(lambda: max((flow.read().pressing_fill for flow in self._flows), default=0.0), levels=levels)
         yield DropRate(
             lambda: sum(flow.read().overflowed for flow in self._flows),
             enter_per_second=config.enter_drops_per_second,
@@ -265,6 +266,8 @@ class OverloadControl:
                 now, self._flows, self.brownout.snapshot(now), self.head_counts(), self._in_force.probability
             )
         except Exception as error:  # a fault of ours; this may be the middle of the application's Span.end()
+            if is_applications(error):
+                raise
             self._log.warning("refresh", "fault in the control: %s: %s", type(error).__name__, error)
         finally:
             refreshing.release()
@@ -281,8 +284,3 @@ class OverloadControl:
             self.meter.restart()
         for flow in self._flows:
             flow.after_fork_in_child()
-
-
-def _fill(reading: FlowReading) -> float:
-    # What only waits for its batch to gather is no pressure.
-    return reading.fill if reading.is_exporting else 0.0

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_shed.config import ShedConfig
+from otel_shed.interruption import is_applications
 from otel_shed.log_limit import LogLimit
 from otel_shed.record import Priority
 
@@ -99,6 +100,8 @@ class Classifier:
             if self._rules and (ruled := self._ruled(span.name, span.kind.value)) is not None:
                 return ruled
         except Exception as error:  # a span that is not the SDK's
+            if is_applications(error):
+                raise
             self._log.warning("span", "a span's priority could not be told: %s: %s", type(error).__name__, error)
             return _NORMAL
         return _NORMAL if self._choose is None else self._chosen(span, self._choose)
@@ -131,6 +134,8 @@ class Classifier:
             chosen = choose(span)
             return _NORMAL if chosen is None else Priority(chosen)
         except Exception as error:
+            if is_applications(error):
+                raise
             self._log.warning("choose", "the priority callable failed: %s: %s", type(error).__name__, error)
             return _NORMAL
 

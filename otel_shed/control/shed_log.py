@@ -15,6 +15,7 @@ from otel_shed.control.brownout import BrownoutSnapshot
 from otel_shed.control.causes import cause, duration
 from otel_shed.control.flow import Flow, HeadCounts
 from otel_shed.control.phase import Action
+from otel_shed.interruption import is_applications
 from otel_shed.log_limit import counted
 
 _logger = logging.getLogger("otel_shed")
@@ -192,5 +193,6 @@ class ShedLog:
     def _write(self, text: str, *, matters: bool) -> None:
         try:
             _logger.log(logging.WARNING if matters else logging.INFO, "%s", text)
-        except Exception:  # a logging handler of the application's; this may be the middle of its Span.end()
-            pass
+        except Exception as error:  # a logging handler of the application's; this may be the middle of its Span.end()
+            if is_applications(error):
+                raise

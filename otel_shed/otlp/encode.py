@@ -2,7 +2,8 @@
 
 Owns nothing. Called by every thread that ends a span, in the middle of others and of itself. The rule: a part that
 cannot be read or encoded is dropped alone and counted in the span; EncodeError is the only Exception, for a span that
-cannot be encoded at all. slots.py is quicker, encode_compiled.py the quickest; proof.py says which one is used.
+cannot be encoded at all, but for those of the application's signal handlers. slots.py is quicker, encode_compiled.py
+the quickest; proof.py says which one is used.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Final, Protocol
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
+from otel_shed.interruption import is_applications
 from otel_shed.otlp.attributes import Attributes, snapshot
 from otel_shed.otlp.odd_parts import Odd, fault_of
 from otel_shed.otlp.span import ERROR, EXCEPTION, build_record, name_on_wire
@@ -89,6 +91,8 @@ def encode_public(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
     except EncodeError:
         raise
     except Exception as error:
+        if is_applications(error):
+            raise
         raise EncodeError(span, error) from error
 
 
@@ -136,7 +140,9 @@ def wrap_span(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
             code == ERROR or _has_exception(span),
             _trace_state(context),
         )
-    except Exception:
+    except Exception as error:
+        if is_applications(error):
+            raise
         return SpanRecord(0, 0, 0, HAS_IS_REMOTE, "", 0, 0, Priority.NORMAL, 0, None, None, span)
 
 
@@ -148,14 +154,17 @@ def _has_exception(span: ReadableSpan) -> bool:
     """Whether one of the span's events is an exception; what cannot be read is none."""
     try:
         events = tuple(span.events)
-    except Exception:
+    except Exception as error:
+        if is_applications(error):
+            raise
         return False
     for event in events:
         try:
             if text(event.name) == _EXCEPTION:
                 return True
-        except Exception:
-            continue
+        except Exception as error:
+            if is_applications(error):
+                raise
     return False
 
 
@@ -164,7 +173,9 @@ def _trace_state(context: Any) -> Mapping[str, str] | None:
     try:
         state = context.trace_state
         return state if isinstance(state, Mapping) and state else None
-    except Exception:
+    except Exception as error:
+        if is_applications(error):
+            raise
         return None
 
 

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
+from otel_shed.interruption import is_applications
 from otel_shed.log_limit import LogLimit
 from otel_shed.otlp.attributes import key_bytes, snapshot
 from otel_shed.otlp.groups import group_of
@@ -67,12 +68,16 @@ def _span(span: Any) -> str:
     """The span's name and ids, as far as they can be read."""
     try:
         named = f"the span {_shown(text(span.name).decode())}"
-    except Exception:
+    except Exception as error:
+        if is_applications(error):
+            raise
         named = "a span whose name cannot be read"
     try:
         context = span.get_span_context()
         return f"{named} (trace {context.trace_id:032x}, span {context.span_id:016x})"
-    except Exception:
+    except Exception as error:
+        if is_applications(error):
+            raise
         return named
 
 
@@ -82,10 +87,14 @@ def _fault(parts: list[_Part]) -> str:
         try:
             value = read()
         except Exception as error:
+            if is_applications(error):
+                raise
             return f"its {name} cannot be read ({_kind(error)})"
         try:
             encode(value)
-        except Exception:
+        except Exception as error:
+            if is_applications(error):
+                raise
             return f"its {name} is {_of_type(value)}"
     return ""
 
@@ -94,11 +103,15 @@ def _attribute(attributes: Any) -> str:
     for key, value in snapshot(attributes)[0].items():
         try:
             key_bytes(key)
-        except Exception:
+        except Exception as error:
+            if is_applications(error):
+                raise
             return f"its key is {_of_type(key)}"
         try:
             any_value(value)
-        except Exception:
+        except Exception as error:
+            if is_applications(error):
+                raise
             return f"{_shown(key)}, a value of type {type(value).__name__}"
     return ""
 
@@ -174,7 +187,9 @@ def _of_type(value: Any) -> str:
 def _shown(value: Any) -> str:
     try:
         shown = repr(value)
-    except Exception:
+    except Exception as error:
+        if is_applications(error):
+            raise
         return "?"
     return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
 

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from otel_shed.interruption import is_applications
 from otel_shed.otlp.attributes import Attributes, attribute_writer
 from otel_shed.otlp.groups import group_of
 from otel_shed.otlp.odd_parts import Odd
@@ -193,8 +194,8 @@ def _write_events(
             body = b"".join(fields)
             length = len(body)
             parts.append((_EVENT_HEADS[length] if length < TABLE else b"\x5a" + varint(length)) + body)
-        except Exception:
-            if odd is None:
+        except Exception as error:
+            if odd is None or is_applications(error):
                 raise
             odd.event(event)
             lost += 1
@@ -218,8 +219,8 @@ def _write_links(links: Iterable[Any], read: LinkReader, odd: Odd | None, limit:
             body = b"".join(fields)
             length = len(body)
             parts.append((_LINK_HEADS[length] if length < TABLE else b"\x6a" + varint(length)) + body)
-        except Exception:
-            if odd is None:
+        except Exception as error:
+            if odd is None or is_applications(error):
                 raise
             odd.link(link)
             lost += 1
