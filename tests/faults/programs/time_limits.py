@@ -56,6 +56,8 @@ processor = shedder.span_processor()
 called = Called(processor)
 provider.add_span_processor(called)
 tracer = provider.get_tracer("limited")
+tracer.start_span("first").end()
+shedder.stats()  # both threads have started: Thread.start() itself breaks where a handler raises in it
 signal.signal(signal.SIGALRM, on_alarm)
 for number in itertools.count():
     if arrived >= WANTED:
