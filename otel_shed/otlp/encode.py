@@ -18,9 +18,8 @@ from otel_shed.interruption import is_applications
 from otel_shed.otlp.attributes import Attributes, snapshot
 from otel_shed.otlp.odd_parts import Odd, fault_of
 from otel_shed.otlp.span import ERROR, EXCEPTION, build_record, name_on_wire
-from otel_shed.otlp.truncate import truncated
 from otel_shed.otlp.wire import text
-from otel_shed.record import HAS_IS_REMOTE, IS_REMOTE, Priority, SpanRecord
+from otel_shed.record import HAS_IS_REMOTE, IS_REMOTE, LONGEST_LIMIT, Priority, SpanRecord
 
 
 # The seam: everything downstream knows an encoder as this.
@@ -115,6 +114,7 @@ def _dropped(count: Any) -> int:
 def wrap_span(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
     """A record that carries the span itself, for exporters that want objects; never raises an Exception.
 
+    It is cut when it is exported: that costs tens of microseconds, and most spans are shed by then.
     What the span does not say, or says in no usable way, is 0 or empty: upstream's own tests feed such spans.
     """
     try:
@@ -123,7 +123,7 @@ def wrap_span(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
         parent_id, is_remote = (parent.span_id, parent.is_remote) if parent else (0, False)
         start, end = span.start_time, span.end_time
         code = _STATUS_VALUES.get(id(status.status_code), 0) if status else 0
-        return SpanRecord(
+        record = SpanRecord(
             _number(trace_id, _UINT128),
             _number(span_id, _UINT64),
             _number(parent_id, _UINT64),
@@ -135,11 +135,13 @@ def wrap_span(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
             0,
             None,
             None,
-            span if limit is None else truncated(span, limit),
+            span,
             _KIND_VALUES.get(id(span.kind), 0),
             code == ERROR or _has_exception(span),
             _trace_state(context),
         )
+        record.limit = limit if limit is None or limit < LONGEST_LIMIT else None
+        return record
     except Exception as error:
         if is_applications(error):
             raise

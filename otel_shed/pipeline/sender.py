@@ -25,6 +25,7 @@ from otel_shed.otlp.encode import Encoder
 from otel_shed.otlp.exporter import OTLPSpanExporter
 from otel_shed.otlp.proof import encode_span, wrap
 from otel_shed.otlp.request import request_size, size_at_most, split_by_size
+from otel_shed.otlp.truncate import truncated
 from otel_shed.outcome import DropReason, Outcome
 from otel_shed.pipeline.amended_span import AmendedSpan
 from otel_shed.pipeline.store import Change
@@ -199,7 +200,7 @@ class SpanExporterSender:
         token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
         message = ""
         try:
-            result = self._exporter.export([record.span for record in records])  # type: ignore[misc]
+            result = self._exporter.export([_cut(record) for record in records])
             failed = result is SpanExportResult.FAILURE
         except BaseException as error:  # an exporter that calls sys.exit() must not end the worker
             failed, message = True, f"{type(error).__name__}: {error}"
@@ -234,3 +235,12 @@ class SpanExporterSender:
 
     def after_fork_in_child(self) -> None:
         """It looks after its own sockets."""
+
+
+def _cut(record: SpanRecord) -> ReadableSpan:
+    """The span that the record carries, with attributes as long as they may be."""
+    span, limit = record.span, record.limit
+    try:
+        return span if limit is None else truncated(span, limit)  # type: ignore[arg-type, return-value]
+    except Exception:  # a span object that breaks when it is read: that is for the exporter to see, as it is
+        return span  # type: ignore[return-value]
