@@ -22,6 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from otel_shed.command.output import check_writable
 from tests.control.client import Client, Second
 from tests.control.collectors import Blocking, Throttling
 from tests.control.simulation import fairness, run
@@ -176,6 +177,7 @@ def main() -> None:
     parser.add_argument("--clients", default="1,10,100", help="how many programs share a collector")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
+    check_writable([given.out])
     logging.disable(logging.CRITICAL)
     lives = {}
     heads = f"{'used':>9}  {'worst 10s':>9}  {'full again':>12}  {'changes/m':>9}  {'counts':>8}  {'overflowed':>10}"

@@ -51,10 +51,10 @@ def encoding(who: str, rounds: int = 25) -> list[float]:
     return ratios(encode.measure(spans, rounds, only=(STOCK, who)), who)
 
 
-def ending(threads: int, *, hung: bool, rounds: int = 7) -> list[float]:
+def ending(threads: int, *, hung: bool, rounds: int = 7, who: str = OURS) -> list[float]:
     """Of on_end, as this process has it."""
     turns = on_end.in_situation(on_end.ended_spans(on_end.SPANS), 4_096, rounds, threads=threads, hung=hung)
-    return ratios({who: [turn.cpu for turn in own] for who, own in turns.items()}, OURS)
+    return ratios({each: [turn.cpu for turn in own] for each, own in turns.items()}, who)
 
 
 def measures() -> dict[str, Callable[[], Sequence[float]]]:
@@ -64,4 +64,5 @@ def measures() -> dict[str, Callable[[], Sequence[float]]]:
     }
     found[f"on_end, healthy, {OURS}"] = lambda: ending(1, hung=False)
     found[f"on_end, hung and full, {OURS}"] = lambda: ending(1, hung=True)
+    found[f"on_end, hung and full, {on_end.OTHER}"] = lambda: ending(1, hung=True, who=on_end.OTHER)
     return found

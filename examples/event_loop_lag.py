@@ -2,8 +2,8 @@
 
     python examples/event_loop_lag.py
 
-Some orders block the loop for a second. The library logs each change of phase, with the reason: shedding begins
-while the loop is blocked, and ends by way of recovery when it has been on time for a while (OTEL_SHED_CALM, 0.5 s).
+Some orders block the loop for a second. At level DEBUG the library logs each change of phase, with the reason: shedding
+begins while the loop is blocked, and ends by way of recovery when it has been on time for 0.5 s (OTEL_SHED_CALM).
 """
 
 import asyncio
@@ -36,9 +36,10 @@ class EventLoopLag:
         return PressureReading(late / (late + 0.1), "event_loop_lag")
 
 
-logging.basicConfig(level=logging.INFO, format="%(relativeCreated)5.0f ms  %(name)s: %(message)s")
-lag = EventLoopLag()
-shedder = LoadShedder(ShedConfig.from_env(calm_millis=500, low_priority_names=("cache *",)), signals=[lag])
+logging.basicConfig(format="%(relativeCreated)5.0f ms  %(message)s")
+logging.getLogger("otel_shed").setLevel("DEBUG")
+config = ShedConfig.from_env(calm_millis=500, low_priority_names=("cache *",))
+shedder = LoadShedder(config, signals=[lag := EventLoopLag()])
 provider = TracerProvider(sampler=shedder.sampler())
 provider.add_span_processor(shedder.span_processor())
 tracer = provider.get_tracer("shop")
@@ -55,5 +56,4 @@ async def main() -> None:
 
 asyncio.run(main())
 provider.shutdown()
-stats = shedder.stats()
-print(f"ended {stats.ended}, exported {stats.exported}, dropped {dict(stats.dropped)}, unknown {stats.unaccounted}")
+print("ended {0.ended}, exported {0.exported}, dropped {0.dropped}, unknown {0.unaccounted}".format(shedder.stats()))

@@ -33,7 +33,7 @@ from otel_shed.pipeline.pipeline import Pipeline
 from otel_shed.pipeline.queue import Queue
 from otel_shed.pipeline.sender import OTLPSender, Sender, SpanExporterSender
 from otel_shed.pipeline.store import Shed, Store
-from otel_shed.pipeline.traces import Traces
+from otel_shed.pipeline.traces import LEAST_BYTES, Traces
 from otel_shed.pipeline.verdict import Policy, keep_all
 from otel_shed.sampler import AdaptiveSampler
 from otel_shed.stats import Stats, read_stats
@@ -100,24 +100,26 @@ class Assembly:
         """A new pipeline to ``exporter``; ``linger`` in seconds, the schedule delay if None."""
         config = config or self.config
         control = self.control
-        seen = Seen()
+        seen, batch_size = Seen(), config.max_export_batch_size
+        sender = self._sender(exporter, config)
         # Where the size of what is queued is known, its bytes are the bound.
         is_sized = isinstance(exporter, OTLPSpanExporter)
         queue_size = NOMINAL_QUEUE if config.max_queue_size is None and not is_sized else config.max_queue_size
         nominal = NOMINAL_QUEUE if queue_size is None else queue_size
         flow = control.add_flow(
             seen,
-            queue_capacity=max_batches * config.max_export_batch_size if max_batches else nominal,
-            batch_size=config.max_export_batch_size * config.concurrent_requests,
+            queue_capacity=min((max_batches or nominal) * batch_size, nominal),
+            batch_size=batch_size * config.concurrent_requests,
             decides_traces=max_batches is None,
             fills_in=FILLS_IN_SECONDS if queue_size is None and max_batches is None else 0.0,
+            where=sender.where,
         )
 
         def store(shed: Shed, queue: Queue) -> Store:
             if max_batches is not None:
                 return Batches(
                     max_batches=max_batches,
-                    batch_size=config.max_export_batch_size,
+                    max_spans=config.max_held_bytes // LEAST_BYTES if queue_size is None else queue_size,
                     max_bytes=config.max_held_bytes,
                     shed=shed,
                 )
@@ -135,11 +137,11 @@ class Assembly:
             )
 
         if isinstance(exporter, OTLPSpanExporter):
-            exporter.on_attempt(_measured(flow.exports.attempted, control.meter))
+            exporter.on_attempt(_measured(_told(flow, control), control.meter))
         watch = Watch(config, control, flow, self._clock)
         pipeline = Pipeline(
             sender=ObservedSender(
-                self._sender(exporter, config),
+                sender,
                 exports=flow.exports,
                 told=lambda began, outcome: flow.told(began, outcome, queued=seen.queued),
                 closed=lambda: control.remove_flow(flow),
@@ -213,6 +215,17 @@ class Assembly:
             flows=[flow for _, flow in chosen],
             samplers=samplers if of is None else (),
         )
+
+
+def _told(flow: Flow, control: OverloadControl) -> Callable[[Attempt], None]:
+    """Tell the flow of an attempt, and have the control look where it failed: the log is to tell of an outage."""
+
+    def tell(attempt: Attempt) -> None:
+        flow.exports.attempted(attempt)
+        if not attempt.accepted:
+            control.wanted()
+
+    return tell
 
 
 def _measured(told: Callable[[Attempt], None], meter: CpuMeter | None) -> Callable[[Attempt], None]:

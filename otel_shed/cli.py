@@ -88,7 +88,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from otel_shed.command.doctor import run_doctor
 
     return run_doctor(
-        endpoint=arguments.endpoint, protocol=arguments.protocol, timeout=arguments.timeout, out=sys.stdout
+        endpoint=arguments.endpoint,
+        protocol=arguments.protocol,
+        timeout=arguments.timeout,
+        out=sys.stdout,
+        verbose=arguments.verbose,
+        as_json=arguments.json,
     )
 
 
@@ -170,6 +175,8 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument(
         "--timeout", type=_positive, default=5.0, help="seconds to wait for any one answer (default: 5)"
     )
+    doctor.add_argument("--verbose", action="store_true", help="add the libraries' own words for what fails")
+    doctor.add_argument("--json", action="store_true", help="print one JSON object, for programs")
     doctor.set_defaults(run=_doctor)
 
     bench = commands.add_parser(
@@ -183,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
         "names", nargs="*", type=_benchmark, metavar="NAME", help=f"which: {', '.join(BENCHMARKS)} (default: all)"
     )
     bench.add_argument(
-        "--quick", action="store_true", help="within 4 minutes instead of about 20; rough, and compiled only"
+        "--quick", action="store_true", help="within 4 minutes instead of about 40; rough, and compiled only"
     )
     bench.add_argument(
         "--out",

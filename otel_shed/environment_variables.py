@@ -1,11 +1,15 @@
 """The library's own variables, for the launcher: each name that starts with OTEL_ becomes one of its flags.
 
 Owns names only. ``opentelemetry-instrument --shed_enabled false app`` works because this module is an entry point of
-the group opentelemetry_environment_variables. It must list exactly the own variables of the table in config.py.
+the group opentelemetry_environment_variables. It must list exactly the own variables of the table in config.py, and
+the one that is read when the package is imported.
 """
 
 OTEL_SHED_ENABLED = "OTEL_SHED_ENABLED"
 """Whether the library acts at all (true or false; default true); false is exactly the stock SDK."""
+
+OTEL_SHED_PURE_PYTHON = "OTEL_SHED_PURE_PYTHON"
+"""Whether the compiled parts are left aside (true or false; default false); read when the package is imported."""
 
 OTEL_SHED_MODE = "OTEL_SHED_MODE"
 """enforce (the default), or observe, which computes and reports the same and sheds nothing."""

@@ -1,13 +1,15 @@
 """The same pipeline behind the SpanExporter interface, for set-ups in which only the exporter can be named.
 
 ``export`` is called by whatever processor stands before it, one thread at a time. The rule: it returns at once with
-success, because what becomes of the spans is decided, and counted, behind it.
+success, because what becomes of the spans is decided, and counted, behind it; in a flush or a shutdown of the processor
+it may wait for room.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,12 +19,17 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_shed.assembly import Assembly, stock_exporter
 from otel_shed.config import ShedConfig
+from otel_shed.control.gate import Book
 from otel_shed.face import Face
+from otel_shed.interruption import is_applications
 from otel_shed.log_limit import LogLimit
+from otel_shed.otlp.encode import EncodeError
 from otel_shed.otlp.exporter import OTLPSpanExporter
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import Fate
+from otel_shed.record import Priority
 from otel_shed.stats import Stats
+from otel_shed.stock_flush import ProcessorInFront, see_flushes
 
 if TYPE_CHECKING:
     from otel_shed.shedder import LoadShedder
@@ -35,7 +42,8 @@ class SheddingSpanExporter(Face, SpanExporter):
     """A bounded queue and a worker in front of ``span_exporter``; OTLP as the environment says if None.
 
     max_batches: queue so many batches as they come, the oldest dropped whole when it is full; if None, the spans are
-    queued one by one, at most ``max_queue_size`` of them. ValueError if it is not a positive integer.
+    queued one by one. In either case at most ``max_queue_size`` spans are queued. ValueError if it is not a positive
+    integer.
     """
 
     def __init__(
@@ -58,6 +66,8 @@ class SheddingSpanExporter(Face, SpanExporter):
             self.span_exporter, linger=0.0, max_batches=max_batches, meter_provider=meter_provider
         )
         self._stands_before(self._pipeline)
+        self.in_front = ProcessorInFront(self._pipeline, grace=assembly.config.shutdown_grace)
+        see_flushes()
         self._assembly = assembly
         self._judge = assembly.control.gate.judging(decides_traces=max_batches is None)
         self._book = self._pipeline.intake.book
@@ -76,21 +86,31 @@ class SheddingSpanExporter(Face, SpanExporter):
 
         SUCCESS, whatever becomes of them; FAILURE only after shutdown.
         """
-        sampled, unread = [], 0
-        for span in spans:
-            try:
-                if span.context is not None and not span.context.trace_flags.sampled:
-                    self._book(Fate.UNSAMPLED)
-                elif (judged := self._judge(span, self._book)) is not None:
-                    sampled.append((span, *judged))
-            except Exception as error:
-                unread += 1
-                _log.warning("export", "a span that cannot be read was dropped: %s: %s", type(error).__name__, error)
-        if unread:
-            self._book(DropReason.ENCODE_FAILED, unread)
-        if sampled:
+        fates: list[DropReason | Fate] = []
+        try:
+            judged = [(span, self._judged(span, fates.append)) for span in spans]
+        except BaseException:  # of a signal handler: it is the application's to see, and the spans are lost
+            self._book(DropReason.ENCODE_FAILED, len(spans))
+            raise
+        for fate, count in Counter(fates).items():
+            self._book(fate, count)
+        if sampled := [(span, *worth) for span, worth in judged if worth is not None]:
+            self.in_front.make_room(len(sampled))
             self._pipeline.admit_batch(sampled)
         return SpanExportResult.FAILURE if self._pipeline.is_shut_down else SpanExportResult.SUCCESS
+
+    def _judged(self, span: ReadableSpan, book: Book) -> tuple[Priority, int | None] | None:
+        try:
+            if span.context is not None and not span.context.trace_flags.sampled:
+                book(Fate.UNSAMPLED)
+                return None
+            return self._judge(span, book)
+        except Exception as error:
+            if is_applications(error):
+                raise
+            book(DropReason.ENCODE_FAILED)
+            _log.warning("export", "a span that cannot be read was dropped: %s", EncodeError(span, error))
+            return None
 
     def force_flush(self, timeout_millis: int = _DEFAULT_TIMEOUT_MILLIS) -> bool:
         """As SheddingSpanProcessor.force_flush."""

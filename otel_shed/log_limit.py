@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from otel_shed.interruption import is_applications
+
 PREFIX = "otel-shed: "
 
 # An exception of an exporter that is not ours may tell its whole URL; a query, and what stands before a host, may be a
@@ -49,6 +51,11 @@ logging.getLogger("otel_shed").addFilter(_named)
 logging.getLogger("otel_shed").addFilter(_without_keys)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things in words: ``1 span``, ``4,380 spans``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 class LogLimit:
     """Warnings on ``logger``, at most one every ``interval`` seconds for each key; the first at once.
 
@@ -63,6 +70,11 @@ class LogLimit:
         self._clock = clock
         self._state: dict[Hashable, tuple[float, int]] = {}  # when the last line was written, how many were not since
 
+    def is_due(self, key: Hashable) -> bool:
+        """Whether a line of this kind would be written now."""
+        written = self._state.get(key, (None, 0))[0]
+        return written is None or self._clock() - written >= self._interval
+
     def warning(self, key: Hashable, msg: str, *args: object, **options: Any) -> None:
         """Write the line if it is time for one; ``options`` are those of logging (``exc_info``, ``extra``)."""
         now = self._clock()
@@ -76,5 +88,6 @@ class LogLimit:
             args = (*args, suppressed)
         try:
             self._logger.warning(msg, *args, **options)
-        except Exception:  # a handler of the application's that raises; this may be the middle of its Span.end()
-            pass
+        except Exception as error:  # of a handler for log records; this may be the middle of the program's Span.end()
+            if is_applications(error):
+                raise

@@ -1,13 +1,13 @@
-"""Real threads, real locks and a one-shot signal, also where gevent has patched ``threading``.
+"""Real threads, real locks and a one-shot signal, also where gevent or eventlet has patched ``threading``, or will.
 
-Called by whoever builds a pipeline. The rule: the worker is an operating-system thread, always. As a greenlet it would
-stop the whole program for as long as a collector takes to answer, because a gRPC call does not yield to gevent's hub.
+Called by whoever builds a pipeline. The rule: the worker is an operating-system thread, always. As a green one it would
+stop the whole program for as long as a collector takes to answer, because a gRPC call does not yield to a hub.
 """
 
 from __future__ import annotations
 
-import _thread
 import math
+import os
 import sys
 import threading
 import time
@@ -35,84 +35,142 @@ class WorkerThread(Protocol):
     def join(self, timeout: float | None = None) -> None: ...
 
 
-def patched_by_gevent() -> bool:
-    """Whether threads are greenlets here, but for those that are started with ``start_thread``."""
+def patched_by_gevent(module: str = "threading") -> bool:
+    """Whether gevent has put its own in the place of what is in that module."""
     monkey = sys.modules.get("gevent.monkey")
-    return monkey is not None and bool(monkey.is_module_patched("threading"))
+    return monkey is not None and bool(monkey.is_module_patched(module))
+
+
+def _patched_by_eventlet(part: str = "thread") -> bool:
+    patcher = sys.modules.get("eventlet.patcher")
+    return patcher is not None and bool(patcher.is_monkey_patched(part))
+
+
+def threads_are_green() -> bool:
+    """Whether a thread that is started now is a green one, but for those that are started with ``start_thread``."""
+    return patched_by_gevent() or _patched_by_eventlet()
 
 
 def _original(module: str, name: str) -> Any:
-    return sys.modules["gevent.monkey"].get_original(module, name)
+    if patched_by_gevent(module):
+        return sys.modules["gevent.monkey"].get_original(module, name)
+    if _patched_by_eventlet():
+        return getattr(sys.modules["eventlet.patcher"].original(module), name)
+    return getattr(sys.modules[module], name)
+
+
+# Once for all: the patches may have come by now, or come later, to a program that is set up already.
+_allocate_lock = _original("_thread", "allocate_lock")
+_allocate_rlock = _original("_thread", "RLock")
+_start_new_thread = _original("_thread", "start_new_thread")
+_get_ident = _original("_thread", "get_ident")
+_sleep = _original("time", "sleep")
+
+# The threads that ``start_thread`` has started: nothing green is on them.
+_native_threads: set[int] = set()
+_is_exiting = False
+
+
+def wait_natively_from_now_on() -> None:
+    """The process ends: a green thread that got the interpreter might never give it back."""
+    global _is_exiting
+    _is_exiting = True
+
+
+def _after_fork_in_child() -> None:
+    _native_threads.intersection_update({_get_ident()})
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _green_sleep() -> Callable[[float], object] | None:
+    """What lets other green threads of this thread run for a while; None where there are none, or it is no place to."""
+    if _is_exiting or _get_ident() in _native_threads:
+        return None
+    if patched_by_gevent() or patched_by_gevent("socket"):
+        import gevent
+
+        # A signal handler may run in the hub itself.
+        return None if gevent.getcurrent() is gevent.get_hub() else gevent.sleep
+    if _patched_by_eventlet() or _patched_by_eventlet("socket"):
+        import eventlet.hubs
+
+        return None if eventlet.getcurrent() is eventlet.hubs.get_hub().greenlet else eventlet.sleep
+    return None
 
 
 def allocate_lock() -> Lock:
     """A raw, non-reentrant lock of the operating system."""
-    if patched_by_gevent():
-        return _original("_thread", "allocate_lock")()  # type: ignore[no-any-return]
-    return _thread.allocate_lock()
+    return _allocate_lock()  # type: ignore[no-any-return]
 
 
 def allocate_rlock() -> Any:
-    """A reentrant lock: a signal handler or a finalizer that ends a span in the middle of on_end must not deadlock."""
-    if patched_by_gevent():
-        return _original("_thread", "RLock")()
-    return _thread.RLock()
+    """A reentrant lock: a signal handler or a finalizer that ends a span in the middle of on_end must not deadlock.
+
+    To be kept in a slot, not in an instance's dictionary: eventlet exchanges those that it finds there for green ones,
+    which no two threads can share.
+    """
+    return _allocate_rlock()
 
 
 class _NativeThread:
-    """A thread started past gevent's patches."""
+    """A thread of the operating system's, whether the patches came before it, come later, or never."""
 
-    def __init__(self, target: Callable[[], None]) -> None:
-        self._finished = allocate_lock()
-        self._finished.acquire()
+    def __init__(self, name: str, target: Callable[[], None]) -> None:
         self._target = target
-        _original("_thread", "start_new_thread")(self._run, ())
+        self._finished = _allocate_lock()
+        self._finished.acquire()
+        self._thread: threading.Thread | None = None
+        if threads_are_green():
+            _start_new_thread(self._run, ())
+        else:
+            self._thread = threading.Thread(name=name, target=self._run, daemon=True)
+            self._thread.start()
 
     def _run(self) -> None:
+        _native_threads.add(_get_ident())
         try:
             self._target()
         finally:
+            _native_threads.discard(_get_ident())
             self._finished.release()
 
     def is_alive(self) -> bool:
-        return self._finished.locked()
+        return bool(self._finished.locked())
 
     def join(self, timeout: float | None = None) -> None:
-        if self._finished.acquire(timeout=-1 if timeout is None else timeout):
+        if self._thread is not None and not threads_are_green():
+            self._thread.join(timeout)
+        elif self._finished.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)):
             self._finished.release()
 
 
 def thread_id() -> int:
     """The identity of this operating-system thread."""
-    if patched_by_gevent():
-        return int(_original("_thread", "get_ident")())
-    return _thread.get_ident()
+    return int(_get_ident())
 
 
 def start_thread(*, name: str, target: Callable[[], None]) -> WorkerThread:
     """Start a daemon thread: one that cannot keep the process from ending."""
-    if patched_by_gevent():
-        return _NativeThread(target)
-    thread = threading.Thread(name=name, target=target, daemon=True)
-    thread.start()
-    return thread
+    return _NativeThread(name, target)
 
 
 def give_way(seconds: float) -> None:
     """Let another thread have the interpreter for a while; never called by application threads."""
-    sleep = _original("time", "sleep") if patched_by_gevent() else time.sleep
-    sleep(seconds)
+    _sleep(seconds)
 
 
-# Only under gevent, whose hub a native wait would stop.
+# Only among green threads, whose hub a native wait would stop.
 _POLL_SECONDS = 0.01
 
 
 class Mutex:
-    """A raw lock; under gevent waiting for it lets other greenlets run.
+    """A raw lock; a green thread that waits for it lets others run.
 
-    For what is held while the network is waited for: a greenlet that waited as a thread does would keep the one of its
-    own thread that holds the lock from ever letting it go.
+    For what is held while the network is waited for: a green thread that waited as a native one does would keep the one
+    of its own thread that holds the lock from ever letting it go.
     """
 
     def __init__(self) -> None:
@@ -122,14 +180,14 @@ class Mutex:
         """Wait for it at most ``timeout`` seconds, below zero without a limit; whether it was had."""
         if self._lock.acquire(False):
             return True
-        if not patched_by_gevent():
+        if (sleep := _green_sleep()) is None:
             return self._lock.acquire(timeout=min(timeout, threading.TIMEOUT_MAX) if timeout >= 0 else -1)
         deadline = math.inf if timeout < 0 else time.monotonic() + timeout
         while not self._lock.acquire(blocking=False):
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            time.sleep(min(left, _POLL_SECONDS))
+            sleep(min(left, _POLL_SECONDS))
         return True
 
     def release(self) -> None:
@@ -145,7 +203,7 @@ class Mutex:
 
 
 class Signal:
-    """Set once, waited for by any number of threads; under gevent waiting lets other greenlets run."""
+    """Set once, waited for by any number of threads; a green thread that waits lets others run."""
 
     def __init__(self) -> None:
         self._is_set = False
@@ -167,10 +225,10 @@ class Signal:
         """Wait at most ``timeout`` seconds; whether it was set."""
         if timeout <= 0 or self._is_set:
             return self._is_set
-        if patched_by_gevent():
+        if (sleep := _green_sleep()) is not None:
             deadline = time.monotonic() + timeout
             while not self.is_set() and (left := deadline - time.monotonic()) > 0:
-                time.sleep(min(left, _POLL_SECONDS))
+                sleep(min(left, _POLL_SECONDS))
             return self.is_set()
         if self._lock.acquire(timeout=min(timeout, threading.TIMEOUT_MAX)):
             self.set()  # the next one who waits; not by a bare release, which a signal handler may have done by now

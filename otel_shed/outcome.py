@@ -59,6 +59,8 @@ LOST_IN_EXPORT = frozenset(
         DropReason.ALREADY_SHUTDOWN,
     }
 )
+# Lost because the collector was not there, or too slow: it is told with what is shed meanwhile.
+UNDELIVERED = frozenset({DropReason.RETRY_EXHAUSTED, DropReason.EXPORT_TIMEOUT})
 # Let go of here, by choice or because there was no room: what the process says of itself in the back end.
 SHED = frozenset({DropReason.QUEUE_FULL, DropReason.LOW_PRIORITY, DropReason.OVER_BUDGET})
 

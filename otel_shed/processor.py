@@ -1,7 +1,8 @@
 """The hot path's face: a span processor that never blocks, never raises, and counts every span that ends.
 
 ``on_end`` is called by the application's threads, in Span.end(); the rule: nothing of ours gets from there into the
-application, no wait for the exporter, no exception, no log line per span.
+application, no wait for the exporter, no exception, no log line per span; what its own signal handlers raise in the
+middle of it does.
 """
 
 from __future__ import annotations
@@ -18,11 +19,15 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from otel_shed.assembly import Assembly
 from otel_shed.config import ShedConfig
+from otel_shed.control.gate import Book
 from otel_shed.face import Face
 from otel_shed.hot_path import OnEnd, compiled_on_end
+from otel_shed.interruption import is_applications
 from otel_shed.log_limit import LogLimit
+from otel_shed.otlp.encode import EncodeError
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import Fate
+from otel_shed.record import SpanRecord
 from otel_shed.stats import Stats
 
 if TYPE_CHECKING:
@@ -76,7 +81,7 @@ class SheddingSpanProcessor(Face, SpanProcessor):
         self._stands_before(self._pipeline)
         self._assembly = assembly
         self._judge = assembly.control.gate.judging(decides_traces=True)
-        self._book = self._pipeline.intake.book
+        self._offer, self._book = self._pipeline.intake.offer, self._pipeline.intake.book
         self._compile_on_end()
 
     def _compile_on_end(self) -> None:
@@ -102,17 +107,32 @@ class SheddingSpanProcessor(Face, SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take a span that has ended; does not wait for the exporter, whatever that is doing."""
+        fates: list[DropReason | Fate] = []
+        try:
+            record = self._record(span, fates.append)
+        except BaseException:  # of a signal handler: it is the application's to see, and the span is lost
+            self._book(DropReason.ENCODE_FAILED)
+            raise
+        if record is not None:
+            self._offer(record)
+        for fate in fates:
+            self._book(fate)
+
+    def _record(self, span: ReadableSpan, book: Book) -> SpanRecord | None:
         try:
             context = span.context
             sampled = bool(context and context.trace_flags.sampled)
         except Exception as error:
-            self._book(DropReason.ENCODE_FAILED)
-            _log.warning("on_end", "a span that cannot be read was dropped: %s: %s", type(error).__name__, error)
-            return
+            if is_applications(error):
+                raise
+            book(DropReason.ENCODE_FAILED)
+            _log.warning("on_end", "a span that cannot be read was dropped: %s", EncodeError(span, error))
+            return None
         if not sampled:
-            self._book(Fate.UNSAMPLED)
-        elif (judged := self._judge(span, self._book)) is not None:
-            self._pipeline.admit(span, *judged)
+            book(Fate.UNSAMPLED)
+            return None
+        judged = self._judge(span, book)
+        return None if judged is None else self._pipeline.admission.record(span, *judged, book)
 
     def force_flush(self, timeout_millis: int | None = _DEFAULT_TIMEOUT_MILLIS) -> bool:
         """Wait until everything that ended before this call is delivered, at most ``timeout_millis``.

@@ -18,6 +18,8 @@ from otel_shed.compiled import extension
 # opentelemetry.proto.trace.v1.SpanFlags: the low eight bits are the W3C trace flags.
 HAS_IS_REMOTE = 0x100
 IS_REMOTE = 0x200
+# Characters; no text of so many is cut.
+LONGEST_LIMIT = 1 << 31
 
 
 class Priority(IntEnum):
@@ -50,8 +52,10 @@ class SpanRecord:
     cannot be known cheaply. ``status`` is the OTLP status code (0 unset, 1 ok, 2 error). ``parent_span_id`` is 0 for a
     root; ``flags`` are OTLP span flags, so ``flags & IS_REMOTE`` tells a parent in another process. ``order`` is the
     record's number in its intake, which gives it; ``kind`` the value of its SpanKind. ``failed``: it has the status
-    ERROR, or an exception event. ``trace_state``: its tracestate, None where there is none; the spans of a trace share
-    it, so it is never changed. ``admission``: the threshold that the queue held its trace against, 0 for none.
+    ERROR, or an exception event. ``limit``: of a record that carries the span object, how many characters the values of
+    its attributes are cut to when it is exported; None for any number. ``trace_state``: its tracestate, None where
+    there is none; the spans of a trace share it, so it is never changed. ``admission``: the threshold that the queue
+    held its trace against, 0 for none.
     """
 
     __slots__ = (
@@ -63,6 +67,7 @@ class SpanRecord:
         "group",
         "kind",
         "length",
+        "limit",
         "name",
         "order",
         "parent_span_id",
@@ -93,6 +98,7 @@ class SpanRecord:
         trace_state: Mapping[str, str] | None = None,
     ) -> None:
         self.order = self.admission = 0
+        self.limit: int | None = None
         self.kind = kind
         self.failed = failed
         self.trace_state = trace_state

@@ -32,6 +32,7 @@ from otel_shed.control.threshold import (
     with_threshold,
 )
 from otel_shed.fork import begin_anew_after_fork
+from otel_shed.interruption import is_applications
 from otel_shed.log_limit import LogLimit
 
 _RANDOMNESS_MASK = (1 << RANDOMNESS_BITS) - 1
@@ -178,6 +179,8 @@ class AdaptiveSampler(Sampler):
             in_force = self._threshold()
             threshold = in_force.threshold
         except Exception as error:
+            if is_applications(error):
+                raise
             self._log.warning("threshold", "the sampler keeps all, its threshold failed: %r", error)
             in_force, threshold = KEEP_ALL, 0
         if self._ceiling is not None and (admitted := self._ceiling.admit()).threshold > threshold:
@@ -214,6 +217,8 @@ class AdaptiveSampler(Sampler):
             decision, state = result.decision, result.trace_state
             entry = _read_ot(state)
         except Exception as error:
+            if is_applications(error):
+                raise
             self._log.warning("root", "the sampler %s failed and is passed over: %r", type(self._root).__name__, error)
             return self._decide(inherited, _read_ot(inherited), self._in_force(), trace_id, attributes)
         if decision is not _KEEP:

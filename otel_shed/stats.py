@@ -22,6 +22,8 @@ class Stats:
     ended: spans that ended here, the library's own reports among them. Each is one of: unsampled (its context says not
     to export it), queued, in_flight (handed to the exporter, fate unknown), exported (accepted), summarized, or in
     dropped by the reason.
+    undecided: of those queued, the spans of traces that are held until there is a decision. queue_capacity bounds all
+    that are queued, ``max_held_spans`` those of traces.
     started, sampled_out: decisions of the head sampler, and those among them not to record.
     exports_attempted, exports_succeeded: batches handed to the exporter, and those taken but for single spans rejected.
     export_errors: requests that failed, by how: rate_limited, unavailable, unreachable, timeout, invalid (the collector
@@ -38,6 +40,7 @@ class Stats:
     ended: int = 0
     unsampled: int = 0
     queued: int = 0
+    undecided: int = 0
     in_flight: int = 0
     exported: int = 0
     summarized: int = 0
@@ -74,7 +77,7 @@ class Stats:
     @property
     def utilization(self) -> float:
         """How full the queue is, 0..1."""
-        return self.queued / self.queue_capacity if self.queue_capacity else 0.0
+        return min(1.0, self.queued / self.queue_capacity) if self.queue_capacity else 0.0
 
 
 # What the ledger's account and Stats call by the same name.
@@ -100,13 +103,15 @@ def read_stats(
 ) -> Stats:
     """The sum over ``pipelines`` and ``samplers``, and what ``control`` and the pipelines' flows say."""
     dropped: Counter[str] = Counter()
-    total: dict[str, Any] = dict.fromkeys((*_COUNTS, "queue_capacity", "queued_bytes"), 0)
+    total: dict[str, Any] = dict.fromkeys((*_COUNTS, "queue_capacity", "queued_bytes", "undecided"), 0)
     healthy, lossy = True, False
     for pipeline in pipelines:
-        account = pipeline.account()
+        with pipeline.ledger.lock:
+            account, undecided = pipeline.ledger.account(), pipeline.intake.store.undecided_spans
         dropped.update({reason.value: count for reason, count in account.dropped.items()})
         for name in _COUNTS:
             total[name] += getattr(account, name)
+        total["undecided"] += undecided
         total["queue_capacity"] += pipeline.intake.store.queue_capacity
         total["queued_bytes"] += pipeline.intake.store.held_bytes
         healthy = healthy and pipeline.exporter_healthy

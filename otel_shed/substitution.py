@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import Sampler, TraceIdRatioBased
 
 from otel_shed.environment import logger
+from otel_shed.interruption import is_applications
 from otel_shed.sdk_environment import CONFIG_FILE
 
 # What OTEL_TRACES_EXPORTER calls the OTLP exporters, and the protocol that each name asks for; None: the variables do.
@@ -155,7 +156,12 @@ def _file_factory() -> Any:
 
 
 def warn(what: str, error: Exception) -> None:
-    """One line for what is done instead, and why; at level debug where it failed, without the errors' texts."""
+    """One line for what is done instead, and why; at level debug where it failed, without the errors' texts.
+
+    The error goes on if it is the application's: a time limit holds while tracing is set up, too.
+    """
+    if is_applications(error):
+        raise error
     logger.warning("%s: %s: %s", what, type(error).__name__, _words(error))
     logger.debug("where it failed:\n%s", "".join(traceback.format_tb(error.__traceback__)))
 

@@ -17,7 +17,7 @@ from otel_shed.control.flow import Flow, FlowReading
 from otel_shed.control.overload import OverloadControl
 from otel_shed.fork import begin_anew_after_fork
 from otel_shed.log_limit import LogLimit
-from otel_shed.outcome import DropReason
+from otel_shed.outcome import UNDELIVERED, DropReason
 from otel_shed.pipeline.ledger import Account
 from otel_shed.pipeline.pipeline import Pipeline
 from otel_shed.pipeline.store import Store
@@ -127,7 +127,7 @@ class Seen:
         admitted = ledger.queue.admitted
         return FlowReading(
             sampled=account.ended - account.unsampled,
-            low=account.dropped.get(DropReason.LOW_PRIORITY, 0),
+            low=(low := account.dropped.get(DropReason.LOW_PRIORITY, 0)),
             overflowed=account.dropped.get(DropReason.QUEUE_FULL, 0),
             queued=store.ready_spans,
             fill=store.fill,
@@ -136,6 +136,11 @@ class Seen:
             admitted=admitted,
             oldest=admitted - account.queued - account.in_flight,
             held_since=store.held_since,
+            shed=low + account.summarized + account.dropped.get(DropReason.OVER_BUDGET, 0),
+            would_have_shed=account.would_have_shed,
+            undelivered=sum([account.dropped.get(reason, 0) for reason in UNDELIVERED]),
+            exported=account.exported,
+            held=account.queued + account.in_flight,
         )
 
 

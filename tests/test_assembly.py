@@ -147,15 +147,19 @@ def test_what_was_shed_is_reported(make: Make, is_wanted: bool) -> None:
 
 
 def test_an_idle_worker_waits_for_the_report_alone(make: Make) -> None:
-    """What was shed is told though no span ends any more; after that there is nothing to wake up for."""
+    """What was shed is logged and reported though no span ends any more; then there is nothing to wake up for."""
     program = make(lambda trace: Verdict(DropReason.OVER_BUDGET if trace.priority < 3 else None))
     assert program.look() is None
     program.shedder.force_phase(Phase.OBSERVE)
     program.trace()
     assert program.processor.force_flush()
     program.clock.advance(15.0)
-    assert program.look() == 45.0
-    program.clock.advance(45.0)
+    assert program.look() == 1.0  # the first line
+    program.clock.advance(1.0)
+    assert program.look() == pytest.approx(2.0)  # the last one, after the calm
+    program.clock.advance(2.0)
+    assert program.look() == 42.0
+    program.clock.advance(42.0)
     assert program.look() is None
 
 

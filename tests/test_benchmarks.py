@@ -24,6 +24,7 @@ def test_nothing_is_stated_that_is_not_guarded() -> None:
     """Each row is measured with the compiled parts or without them."""
     ours = {guard.OURS, "otel-shed", "plain Python"}
     possible = {f"on_end, {how}, {who}" for how in ("healthy", "hung and full") for who in ours}
+    possible |= {f"on_end, hung and full, {who}, another exporter" for who in ours}
     assert set(STATED) == possible | {"encode, otel-shed", "encode, plain Python", "encode, plain, public"}
 
 

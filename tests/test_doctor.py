@@ -6,7 +6,9 @@ import datetime
 import importlib.metadata
 import io
 import ipaddress
+import json
 import os
+import re
 import socket
 import ssl
 import sys
@@ -23,6 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+import otel_shed
 from otel_shed import compiled_parts
 from otel_shed.command.doctor import run_doctor
 from otel_shed.command.setup import launcher_findings
@@ -235,19 +238,19 @@ def test_a_web_page_is_no_collector(receiver: Receiver, content_type: str) -> No
     found = report(receiver.http_endpoint, HTTP_PROTOBUF)
     assert found.status == 1
     where = f'an HTML page, "Welcome to nginx!", at {receiver.http_endpoint}/v1/traces'
-    assert found.says(f"a web server answers: 200: {where}", f"no collector took it: 200: {where}")
+    assert found.says(f"a web server answers: 200: {where}", "no collector took it, for the reason above")
     assert found.says("Spans do not arrive.")
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_is_told(receiver: Receiver, status: int) -> None:
-    """From where to where, and that it is not followed, in the survey and of the test span."""
+    """From where to where, and that it is not followed, once."""
     there = "https://a-collector-with-a-long-name.example.com:4318/some/other/path/that/is/long/v1/traces"
     receiver.answer = lambda _: Answer(status=status, headers={"Location": there})
     found = report(receiver.http_endpoint, HTTP_PROTOBUF)
     assert found.status == 1
     words = f"{status}: a redirect, which is not followed, from {receiver.http_endpoint}/v1/traces to {there}"
-    assert found.says(f"it answers {words}: if that is where the collector is", f"no collector took it: {words}")
+    assert found.says(f"it answers {words}: if that is where the collector is", "no collector took it, for")
 
 
 def test_an_endpoint_without_a_port() -> None:
@@ -557,3 +560,145 @@ def test_a_ceiling_that_is_not_in_force(variables: dict[str, str]) -> None:
     """Nothing is said of a ceiling where none of our samplers is at work."""
     findings = launcher_findings(variables | {"OTEL_TRACES_SAMPLER_ARG": "0.25"})
     assert not [finding for finding in findings if "OTEL_TRACES_SAMPLER_ARG" in finding.text]
+
+
+# -- how it is printed -------------------------------------------------------------------------------------------
+
+
+def printed(endpoint: str, protocol: str, **how: bool) -> str:
+    out = io.StringIO()
+    run_doctor(endpoint=endpoint, protocol=protocol, timeout=2.0, out=out, **how)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_it_fits_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, receiver: Receiver, tmp_path: Path, columns: int
+) -> None:
+    """No line is wider than the terminal, but for a word that is; what is wide is as wide as is good to read."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("OTEL_PYTHON_DISTRO", "shed")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=hunter2,x-tenant=a,x-another-one=b")
+    monkeypatch.setenv("OTEL_SHED_HIGH_PRIORITY_NAMES", ",".join(f"checkout-{number}*" for number in range(12)))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "10000")
+    for endpoint in (receiver.grpc_endpoint, f"http://127.0.0.1:{free_port()}"):
+        for line in printed(endpoint, GRPC).splitlines():
+            assert len(line) <= columns or len(line.split()) <= 2, line
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_each_failure_is_told_once(receiver: Receiver, protocol: str) -> None:
+    """In words, the libraries' own only where they are asked for, and of the test span no more than is new."""
+    endpoint = endpoint_of(receiver, protocol).replace("http://", "https://")
+    text, verbose = printed(endpoint, protocol), printed(endpoint, protocol, verbose=True)
+    for raw in ("WRONG_VERSION_NUMBER", "SSL_ERROR", "_ssl.c", "error:", "UNAVAILABLE", "wrong version number"):
+        assert raw not in text
+    assert text.count("does not speak TLS, but plain text") == 1
+    assert "it does not arrive, for the reason above" in text
+    assert "--verbose adds the libraries' own words." in text
+    assert "in the library's words: " in verbose
+    assert "WRONG_VERSION_NUMBER" in verbose
+    refused = printed(f"http://127.0.0.1:{free_port()}", protocol)
+    assert refused.lower().count("refused") == 1
+    assert "Errno" not in refused
+
+
+def test_another_server_in_words() -> None:
+    """What HTTP/2 says of a web server is not shown."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+                connection.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        text = printed(f"http://127.0.0.1:{listening.getsockname()[1]}", GRPC)
+    assert "SETTINGS" not in text
+    assert "frame" not in text
+
+
+def test_json(receiver: Receiver) -> None:
+    """One object with the same findings, and the libraries' own words beside them."""
+    found = json.loads(printed(receiver.grpc_endpoint, GRPC, as_json=True))
+    assert found["arrived"] is True
+    assert found["result"] == "Spans arrive."
+    assert {"name": "protocol", "value": "grpc", "source": "--protocol"} in found["exporter"]
+    assert {finding["mark"] for finding in found["test_span"]} == {"ok"}
+    assert {"versions", "set_up", "program", "settings", "collector"} <= set(found)
+    failed = json.loads(printed(f"http://127.0.0.1:{free_port()}", GRPC, as_json=True))
+    assert failed["arrived"] is False
+    assert failed["test_span"][0]["mark"] == "fail"
+    assert "refused" in failed["test_span"][0]["raw"].lower()
+    assert json.loads(printed("http://", GRPC, as_json=True))["result"] == "No span was sent."
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({}, ("sampler parentbased_always_on (the SDK's default)", "SIGTERM flushes no")),
+        (
+            {"OTEL_PYTHON_DISTRO": "shed"},
+            (
+                "sampler parentbased_shed (set by otel-shed)",
+                "traces go to otlp (set by otel-shed)",
+                "metrics go to otlp (set by otel-shed)",
+                "logs go to otlp (set by otel-shed)",
+                "SIGTERM flushes yes (set by otel-shed)",
+            ),
+        ),
+        (
+            {
+                "OTEL_PYTHON_CONFIGURATOR": "shed",
+                "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+                "OTEL_TRACES_SAMPLER_ARG": "0.25",
+                "OTEL_METRICS_EXPORTER": "console",
+                "OTEL_LOGS_EXPORTER": "none",
+                "OTEL_SHED_FLUSH_ON_SIGTERM": "false",
+            },
+            (
+                "sampler parentbased_traceidratio, '0.25' (OTEL_TRACES_SAMPLER)",
+                "metrics go to console (OTEL_METRICS_EXPORTER)",
+                "logs go to none (OTEL_LOGS_EXPORTER)",
+                "SIGTERM flushes no (OTEL_SHED_FLUSH_ON_SIGTERM)",
+            ),
+        ),
+        ({"OTEL_CONFIG_FILE": "otel.yaml"}, ("sampler as the file says (OTEL_CONFIG_FILE)",)),
+    ],
+)
+def test_what_a_program_gets(
+    monkeypatch: pytest.MonkeyPatch, receiver: Receiver, variables: dict[str, str], words: tuple[str, ...]
+) -> None:
+    """Its sampler, the exporters of its three signals, and whether SIGTERM flushes, each with where it comes from."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert report(receiver.grpc_endpoint).says(*words, "the compiled parts are")
+
+
+def test_a_time_limit_in_milliseconds(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
+    """Milliseconds, as the specification has them, are warned about; a long time that can be meant is not."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "10000")
+    assert report(receiver.grpc_endpoint).says(
+        "warn OTEL_EXPORTER_OTLP_TIMEOUT is in seconds: 10,000 s is 2.8 hours for one request. "
+        "If milliseconds are meant, 10 says it"
+    )
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")
+    assert "is in seconds" not in report(receiver.grpc_endpoint).text
+
+
+def test_every_variable_that_is_read_is_known(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
+    """Each OTEL_SHED_ variable that the library's code names is one that the doctor knows, and the README has."""
+    folder = Path(otel_shed.__file__).parent
+    code = "".join(path.read_text() for path in folder.rglob("*.py"))
+    read = set(re.findall(r"\bOTEL_SHED_[A-Z_]*[A-Z]\b", code))
+    assert "OTEL_SHED_PURE_PYTHON" in read
+    readme = (folder.parent / "README.md").read_text()
+    assert [name for name in sorted(read) if name not in readme] == []
+    found = [finding.text for finding in launcher_findings(dict.fromkeys(read, "true"))]
+    assert [text for text in found if "no such variable" in text] == []
+    monkeypatch.setenv("OTEL_SHED_PURE_PYTHON", "true")
+    assert report(receiver.grpc_endpoint).says("pure_python true (OTEL_SHED_PURE_PYTHON; default false)")

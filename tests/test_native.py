@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+
+import pytest
 
 from otel_shed.native import Signal, start_thread
 
@@ -98,3 +101,45 @@ def test_under_gevent_the_worker_is_a_real_thread() -> None:
     )
     assert result.returncode == 0, result.stderr
     assert int(result.stdout) > 5
+
+
+def test_eventlet_exchanges_no_lock_of_ours() -> None:
+    """Patched after the set-up: two threads go on sharing the locks that they shared, and new ones are as real."""
+    if importlib.util.find_spec("eventlet") is None:  # not imported: it warns of each fork from then on
+        pytest.skip("eventlet is not installed")
+    program = """
+        import sys, warnings
+        warnings.simplefilter("ignore")
+        from opentelemetry import trace
+        from opentelemetry.sdk.trace import TracerProvider
+        from otel_shed import LoadShedder
+        from otel_shed.native import allocate_lock, allocate_rlock, start_thread, thread_id
+        from otel_shed.testing.exporters import RecordingExporter
+
+        shedder = LoadShedder.default()
+        processor = shedder.span_processor(RecordingExporter())
+        provider = TracerProvider()
+        provider.add_span_processor(processor)
+        trace.set_tracer_provider(provider)
+        here = processor, shedder.assembly, shedder.assembly.control  # reachable from sys.modules, as a program's are
+        pipeline, control = processor._pipeline, shedder.assembly.control
+
+        def kinds():
+            locks = (pipeline.ledger.lock, pipeline._starting, pipeline._ending._begun, control._change,
+                     control.summary._lock, allocate_lock(), allocate_rlock())
+            return [type(lock) for lock in locks]
+
+        before, main = kinds(), thread_id()
+        import eventlet
+        eventlet.monkey_patch()
+        assert kinds() == before, kinds()
+        assert thread_id() == main
+        ids = []
+        start_thread(name="worker", target=lambda: ids.append(thread_id())).join(10)
+        assert ids and ids != [main]
+        print("same")
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.stdout == "same\n", result.stderr

@@ -16,7 +16,7 @@ LAYERS = [
     ["substitution"],
     ["shedder"],
     ["processor", "exporter"],
-    ["face"],
+    ["stock_flush", "face"],
     ["assembly"],
     ["watch"],
     ["stats", "metrics", "sampler", "ratio", "report", "hot_path"],
@@ -27,7 +27,8 @@ LAYERS = [
     ["setting"],
     ["launcher"],
     ["environment", "environment_variables", "sdk_environment", "fork", "instruments", "steady_clock"],
-    ["log_limit", "native", "compiled", "record", "outcome"],
+    ["log_limit"],
+    ["interruption", "native", "compiled", "record", "outcome"],
 ]
 # Offered to users' tests: beside the command, and nothing but its demo imports it.
 TESTING = "testing"

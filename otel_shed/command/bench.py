@@ -29,12 +29,12 @@ from otel_shed.command.ratios_plot import ratios_plot
 from otel_shed.command.surroundings import interrupted_by_sigterm
 from otel_shed.compiled import extension
 
-BENCHMARKS = ("encode", "place", "on_end", "pipeline", "observer", "memory", "scale", "sampler")
+BENCHMARKS = ("encode", "place", "on_end", "pipeline", "observer", "memory", "scale", "sampler", "producer")
 TABLE, PLOT = "benchmarks.md", "benchmarks.svg"
 INTERRUPTED = 130  # the exit status: 128 + SIGINT, as shells have it
 # A quick run is over after four minutes, whatever the machine; a benchmark that is to end has this long for it.
 QUICK_SECONDS = 230.0
-_ENDING_SECONDS = 5.0
+_ENDING_SECONDS = 8.0
 _LOOK_SECONDS = 0.2
 _SOURCE_TREE = Path(otel_shed.__file__).resolve().parent.parent
 
@@ -141,6 +141,7 @@ class _Bench:
                     finally:
                         process.let_go()
                         process.wait(_ENDING_SECONDS)
+                        self._out.writelines(f"{line}\n" for line in process.lines(time.monotonic() + _LOOK_SECONDS))
             except KeyboardInterrupt:  # perhaps a second one: then it is not waited for
                 came_to = "an interruption"
             found = json.loads(file.read_text()) if file.is_file() else []

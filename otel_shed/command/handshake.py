@@ -38,7 +38,7 @@ def shake_hands(address: Address, settings: ExporterSettings, timeout: float) ->
             chosen, version = secured.selected_alpn_protocol(), secured.version()
             is_refused = _hangs_up(secured)
     except OSError as error:  # ssl.SSLError is one
-        raise UnreachableError(_in_words(error, address)) from None
+        raise UnreachableError(_in_words(error, address), str(error)) from None
     # An HTTP server hangs up without a word only if it is none; that is for another step to find out.
     if is_refused and settings.protocol == GRPC and chosen == "h2":
         raise UnreachableError(f"{address} hangs up once TLS begins: it may want a client certificate; {_IDENTITY}")
@@ -92,7 +92,7 @@ def _in_words(error: OSError, address: Address) -> str:
         return f"{address} takes the connection, but does not answer to TLS: plain text (http://), or it hangs"
     if isinstance(error, (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError)):
         return f"{address} hangs up when TLS begins: it may speak plain text, and then the endpoint begins with http://"
-    return f"TLS with {address} fails: {error}"
+    return f"TLS with {address} fails"
 
 
 def speaks_tls(address: Address, timeout: float) -> bool:

@@ -126,7 +126,7 @@ class _Outage:
     def _introduce(self) -> None:
         options, settings = self._options, self._exporter.settings
         begin, end = options.stopped
-        endpoint = self._collector.endpoints[settings.protocol] if self._collector else settings.place
+        endpoint = self._collector.endpoints[settings.protocol] if self._collector else settings.shown_endpoint
         whose = f"{self._collector.name} (process {self._collector.pid}), " if self._collector else ""
         lines = [
             f"Collector: {whose}{endpoint}, {settings.protocol}.",
@@ -210,6 +210,6 @@ class _Outage:
         self._out.write(f"\n{text}\n")
         if self._collector is None and not evidence.stats.exported:
             settings = self._exporter.settings
-            asked = f"--endpoint {settings.place} --protocol {settings.protocol}"
+            asked = f"--endpoint {settings.shown_endpoint} --protocol {settings.protocol}"
             self._out.write(f"Nothing was exported: otel-shed doctor {asked} tells why.\n")
         return status

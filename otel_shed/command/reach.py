@@ -31,6 +31,18 @@ _NOT_GRPC = ("http2 header", "http1.x", "content-type", "http status", "failed p
 _SILENT = ("before receiving settings", "deadline exceeded")
 _GRPC_PREFIX = re.compile(r"^(?:[A-Z_]+: )?(?:ipv[46]|unix):\S+: ")
 _LONGEST_WORDS = 160
+# The libraries' words for why nobody answered, and ours.
+_UNHEARD = {
+    "certificate": "the certificate is not accepted",
+    "handshake": "TLS fails",
+    "ssl": "TLS fails",
+    "refused": "the connection is refused",
+    "no such file": "there is no such socket",
+    "resolution": "the name is not found",
+    "name or service": "the name is not found",
+    "proxy": "the proxy does not let it through",
+    "reset": "the connection is broken off",
+}
 # For a call that keeps its own time.
 _GRACE_SECONDS = 0.5
 
@@ -38,7 +50,11 @@ T = TypeVar("T")
 
 
 class UnreachableError(Exception):
-    """A step failed; the text says why, in words."""
+    """A step failed; the text says why, in words, and ``raw`` in the library's."""
+
+    def __init__(self, text: str, raw: str = "") -> None:
+        super().__init__(text)
+        self.raw = raw
 
 
 @dataclass(frozen=True)
@@ -74,11 +90,15 @@ class Address:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What came of an empty request. speaks: OTLP by that protocol is spoken there. ok: and the request was taken."""
+    """What came of an empty request. speaks: OTLP by that protocol is spoken there. ok: and the request was taken.
+
+    raw: the library's own words.
+    """
 
     speaks: bool
     ok: bool
     text: str
+    raw: str = ""
 
 
 def within(timeout: float, call: Callable[[], T]) -> T:
@@ -132,7 +152,7 @@ def connect(address: Address, peers: Sequence[str], timeout: float) -> Address:
         raise UnreachableError(
             f"{address} does not take the connection within {timeout:.1f} s: a wrong address, or a firewall in between"
         )
-    raise UnreachableError(f"{address} cannot be reached: {failure.strerror or failure}")
+    raise UnreachableError(f"{address} cannot be reached: {failure.strerror or failure}", str(failure))
 
 
 def with_protocol(settings: ExporterSettings, protocol: str, address: Address) -> ExporterSettings:
@@ -149,10 +169,12 @@ def ask(settings: ExporterSettings, timeout: float, environ: Mapping[str, str]) 
 
         credentials = None if settings.insecure else credentials_from_provider(environ)
         attempt = _sent(GRPCTransport(settings, credentials=credentials), timeout)
-        return _grpc_answer(attempt)
+        return replace(_grpc_answer(attempt), raw="" if attempt.accepted else attempt.words)
     from otel_shed.otlp.transport_http import HTTPTransport
 
-    return _http_answer(_sent(HTTPTransport(settings), timeout), urlsplit(settings.place).path)
+    attempt = _sent(HTTPTransport(settings), timeout)
+    answer = _http_answer(attempt, urlsplit(settings.place).path)
+    return replace(answer, raw="" if attempt.accepted else attempt.words)
 
 
 def _sent(transport: Transport, timeout: float) -> Attempt:
@@ -204,7 +226,10 @@ def _grpc_answer(attempt: Attempt) -> Answer:
 def _unheard(attempt: Attempt) -> str:
     if attempt.timed_out or any(words in attempt.message.lower() for words in _SILENT):
         return "it takes the connection, and then no answer comes: it hangs, or speaks something else"
-    return in_short(attempt)
+    said = attempt.words.lower()
+    words = next((words for part, words in _UNHEARD.items() if part in said), "")
+    # What the transports say where nobody answered is in lower case.
+    return words or ("no connection comes about" if attempt.code.isupper() else attempt.code)
 
 
 def in_short(attempt: Attempt) -> str:

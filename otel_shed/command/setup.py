@@ -9,19 +9,24 @@ from __future__ import annotations
 import difflib
 import importlib.metadata
 import importlib.util
+import math
 import platform
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 
 from otel_shed import environment_variables
 from otel_shed.command.survey import Finding, Mark, proxy_variable
+from otel_shed.compiled import PURE_PYTHON
 from otel_shed.config import SETTINGS, ShedConfig
 from otel_shed.control.ceiling import RateCeiling, parse_ceiling
 from otel_shed.environment import Environment, shown
-from otel_shed.otlp.settings import CODE, DEFAULT_TIMEOUT, GRPC, ExporterSettings
+from otel_shed.otlp.settings import CODE, DEFAULT_TIMEOUT, ExporterSettings
 from otel_shed.sdk_environment import (
     CONFIG_FILE,
     DEFAULTS,
+    FLUSH_ON_SIGTERM,
+    LOGS_EXPORTER,
+    METRICS_EXPORTER,
     NAME,
     PYTHON_CONFIGURATOR,
     PYTHON_DISTRO,
@@ -37,6 +42,8 @@ _PACKAGES = {"SDK": "opentelemetry-sdk", "gRPC": "grpcio"}
 _OTLP_EXPORTERS = {"otlp", "otlp_shed", "otlp_proto_grpc", "otlp_proto_http"}
 _NAMED_BY = {PYTHON_DISTRO: "opentelemetry_distro", PYTHON_CONFIGURATOR: "opentelemetry_configurator"}
 _SAMPLERS_OF_OURS = {"shed", "parentbased_shed"}
+# Seconds; nobody waits so long for one answer.
+_LONG_TIMEOUT = 300.0
 _SAMPLES_NOTHING = {"always_off", "parentbased_always_off"}
 
 
@@ -80,7 +87,7 @@ def name_findings(environ: Mapping[str, str]) -> Iterator[Finding]:
 def launcher_findings(environ: MutableMapping[str, str]) -> Iterator[Finding]:
     """Whether opentelemetry-instrument would have this library at work, and what would keep spans from it."""
     environment = Environment(environ)
-    named = [name for name in _NAMED_BY if is_named(environ, name) and not any(name_findings({name: environ[name]}))]
+    named = _named(environ)
     if not named:
         yield Finding(
             Mark.NOTE,
@@ -113,6 +120,53 @@ def launcher_findings(environ: MutableMapping[str, str]) -> Iterator[Finding]:
     if environment.text("OTEL_SERVICE_NAME") is None and "service.name=" not in environ.get(RESOURCE_ATTRIBUTES, ""):
         yield Finding(Mark.NOTE, "this environment gives the program no name: that is OTEL_SERVICE_NAME")
     yield from _unknown_variables(environ)
+
+
+def _named(environ: Mapping[str, str]) -> list[str]:
+    """The variables by which the launcher finds this library."""
+    return [name for name in _NAMED_BY if is_named(environ, name) and not any(name_findings({name: environ[name]}))]
+
+
+def program_rows(environ: Mapping[str, str]) -> Iterator[Row]:
+    """What a program under the launcher gets: its sampler, the exporters of its signals, whether SIGTERM flushes."""
+    environment = Environment(environ)
+    by_us = "set by otel-shed"
+    is_ours = bool(_named(environ)) and is_enabled(environ)
+    file = environment.text(CONFIG_FILE)
+    has_stock = "distro" in importlib.metadata.entry_points(group="opentelemetry_distro").names
+    by_stock = (
+        ("otlp", "set by the stock distro") if has_stock and not environ.get(PYTHON_DISTRO) else ("none", "unset")
+    )
+
+    def row(name: str, variable: str, otherwise: tuple[str, str]) -> Row:
+        if file is not None:
+            return Row(name, "as the file says", CONFIG_FILE)
+        if (given := environment.text(variable)) is not None:
+            return Row(name, given, variable)
+        return Row(name, DEFAULTS[variable], by_us) if is_ours else Row(name, *otherwise)
+
+    sampler = row("sampler", TRACES_SAMPLER, ("parentbased_always_on", "the SDK's default"))
+    argument = environment.text(TRACES_SAMPLER_ARG)
+    yield Row(sampler.name, f"{sampler.value}, {shown(argument)}" if argument else sampler.value, sampler.source)
+    yield row("traces go to", TRACES_EXPORTER, by_stock)
+    yield row("metrics go to", METRICS_EXPORTER, by_stock)
+    yield row("logs go to", LOGS_EXPORTER, by_stock)
+    flushes = environment.boolean(FLUSH_ON_SIGTERM, is_ours) and is_enabled(environ)
+    given = environment.text(FLUSH_ON_SIGTERM) is not None
+    yield Row(
+        "SIGTERM flushes", "yes" if flushes else "no", FLUSH_ON_SIGTERM if given else by_us if is_ours else "default"
+    )
+
+
+def timeout_findings(settings: ExporterSettings) -> Iterator[Finding]:
+    """A time limit that was meant in milliseconds, as the specification has it; the Python SDK reads seconds."""
+    if _LONG_TIMEOUT <= settings.timeout < math.inf:
+        variable = settings.sources.get("TIMEOUT", "timeout")
+        yield Finding(
+            Mark.WARN,
+            f"{variable} is in seconds: {settings.timeout:,.0f} s is {settings.timeout / 3600:.1f} hours for one "
+            f"request. If milliseconds are meant, {settings.timeout / 1000:g} says it",
+        )
 
 
 def compiled_findings() -> Iterator[Finding]:
@@ -170,6 +224,8 @@ def shed_rows(config: ShedConfig, environ: Mapping[str, str]) -> Iterator[Row]:
             given = environment.text(setting.variable) is not None
             source = setting.variable if given else f"follows from {setting.at_most}"
             yield Row(setting.name, setting.in_words(value), f"{source}; default {setting.in_words(setting.default)}")
+    if environment.boolean(PURE_PYTHON, False):
+        yield Row("pure_python", "true", f"{PURE_PYTHON}; default false")
 
 
 def exporter_rows(settings: ExporterSettings, environ: Mapping[str, str]) -> Iterator[Row]:
@@ -179,12 +235,8 @@ def exporter_rows(settings: ExporterSettings, environ: Mapping[str, str]) -> Ite
         found = settings.sources.get(ending, "default")
         return f"--{ending.lower()}" if found == CODE else found
 
-    scheme = "http" if settings.insecure else "https"
     yield Row("protocol", settings.protocol, source("PROTOCOL"))
-    shown = settings.place
-    if settings.protocol == GRPC and ":/" not in shown:
-        shown = f"{scheme}://{shown}"
-    yield Row("endpoint", shown, source("ENDPOINT"))
+    yield Row("endpoint", settings.shown_endpoint, source("ENDPOINT"))
     yield Row("TLS", "no" if settings.insecure else "yes")
     if settings.headers:
         names = ", ".join(name for name, _ in settings.headers)

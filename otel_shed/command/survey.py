@@ -44,10 +44,11 @@ class Mark(str, Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's report."""
+    """One line of the doctor's report. raw: the libraries' own words for a failure."""
 
     mark: Mark
     text: str
+    raw: str = ""
 
 
 class Survey:
@@ -97,7 +98,7 @@ class Survey:
             if not settings.insecure and not self._has_provider:
                 yield Finding(Mark.OK, shake_hands(address, settings, self._left()))
         except UnreachableError as error:
-            yield Finding(Mark.FAIL, str(error))
+            yield Finding(Mark.FAIL, str(error), error.raw)
             if peers and not address.peer:
                 yield from self._elsewhere(replace(address, peer=peers[0]))
             return
@@ -111,7 +112,8 @@ class Survey:
 
     def _spoken_at(self, where: object, settings: ExporterSettings) -> Finding:
         answer = ask(settings, self._left(), self._environ)
-        return Finding(Mark.OK if answer.ok else Mark.FAIL, f"{NAMES[settings.protocol]} at {where}: {answer.text}")
+        mark = Mark.OK if answer.ok else Mark.FAIL
+        return Finding(mark, f"{NAMES[settings.protocol]} at {where}: {answer.text}", answer.raw)
 
     # -- both protocols ------------------------------------------------------------------------------------------
 
@@ -124,7 +126,7 @@ class Survey:
             yield self._beside(other, address)
             return
         if answer.speaks:
-            yield Finding(Mark.FAIL, f"{NAMES[chosen]} at {address}: {answer.text}")
+            yield Finding(Mark.FAIL, f"{NAMES[chosen]} at {address}: {answer.text}", answer.raw)
             return
         if settings.insecure and speaks_tls(address, self._left(_ASIDE_SECONDS)):
             yield Finding(Mark.FAIL, f"{address} speaks TLS, not plain text: the endpoint has to begin with https://")
@@ -138,7 +140,7 @@ class Survey:
                 Mark.FAIL, f"{address} does not speak {NAMES[chosen]}, but {NAMES[other]} answers there: {advice}"
             )
             return
-        yield Finding(Mark.FAIL, f"{NAMES[chosen]} at {address}: {answer.text}")
+        yield Finding(Mark.FAIL, f"{NAMES[chosen]} at {address}: {answer.text}", answer.raw)
         yield from self._elsewhere(address)
 
     def _beside(self, other: str, address: Address) -> Finding:

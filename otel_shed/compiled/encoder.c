@@ -1,6 +1,8 @@
 /* The type Encoder: made once, of the SDK's types and of the functions of Python that have what it does not take. */
 #include "encoder.h"
 
+#include "interruption.h"
+
 static const char *const NAME_TEXTS[NAMES] = {
     "_context", "_parent", "_status", "_events", "_name", "_kind", "_start_time", "_end_time", "_attributes", "_links",
     "_resource", "_instrumentation_scope", "_dict", "dropped", "_dq", "dropped", "_status_code", "_description",
@@ -54,7 +56,7 @@ static PyObject *record_of(PyObject *object, PyObject *const *args, Py_ssize_t c
                 record = quickly(self, span, &reading, most);
                 reading_end(self, &reading);
             }
-            if (record != NULL || !PyErr_ExceptionMatches(PyExc_Exception)) {
+            if (record != NULL || is_applications()) {
                 return (PyObject *)record;
             }
         }

@@ -199,7 +199,7 @@ SpanRecord *wrap_quickly(Encoder *self, PyObject *span, const Reading *reading, 
     Py_ssize_t dropped;
     Head head;
     Text text;
-    if (limit >= 0) {
+    if (limit >= INT32_MAX) { /* LONGEST_LIMIT */
         unexpected();
         return NULL;
     }
@@ -220,6 +220,7 @@ SpanRecord *wrap_quickly(Encoder *self, PyObject *span, const Reading *reading, 
     if (record->trace_state != Py_None) {
         Py_SETREF(record->trace_state, Py_NewRef(head.trace_state));
     }
+    record->cut = limit < 0 ? 0 : (unsigned int)limit + 1;
     record->status = (unsigned char)status;
     record->failed |= status == STATUS_ERROR;
     record->group = Py_NewRef(Py_None);

@@ -1,6 +1,6 @@
 /* The type HotPath: a callable that is on_end for the usual span: sampled, and of the SDK's own types. What it does not
- * take it leaves to ``careful``, the plain on_end, and so it does with every Exception; the rule is that of that one: a
- * span is either queued or left to it, never both.
+ * take it leaves to ``careful``, the plain on_end, and so it does with every Exception but the application's, for which
+ * the span is counted as lost; the rule is that of that one: a span is either queued or left to it, never both.
  *
  * Any thread may come here, in the middle of others and of itself: what runs Python code is the encoder, for values of
  * foreign types, ``classify``, ``look`` and the intake's ``tell``; the span's attributes, read before, are owned across
@@ -13,6 +13,7 @@
 
 #include "clock.h"
 #include "encoder.h"
+#include "interruption.h"
 #include "queue.h"
 
 /* What it is made of, in the order of its arguments; the first is an Encoder. */
@@ -184,8 +185,11 @@ static PyObject *hot_path_call(PyObject *object, PyObject *const *args, size_t c
         }
         Py_XDECREF(record);
         if (PyErr_Occurred()) {
-            if (!PyErr_ExceptionMatches(PyExc_Exception)) {
-                return NULL; /* an interrupt is the application's; the span was not taken */
+            if (is_applications()) {
+                if (queue_seen_here() == seen_before) {
+                    queue_count_failed(self->members[QUEUE]);
+                }
+                return NULL;
             }
             PyErr_Clear();
         }
@@ -196,16 +200,16 @@ static PyObject *hot_path_call(PyObject *object, PyObject *const *args, size_t c
 
 static PyObject *hot_path_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"encoder", "careful", "intake", "queue", "clock", "look", "classify", "names", "normal", "high",
-                            "roomy", "wraps", NULL};
+    static char *names[] = {"encoder", "careful", "intake", "queue", "clock", "look", "classify", "names", "normal",
+                            "high", "roomy", "wraps", NULL};
     PyObject *members[MEMBERS], *module = PyType_GetModule(type);
     Py_ssize_t roomy;
     int wraps;
     if (module == NULL ||
         !PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOOOOnp:HotPath", names, &members[ENCODER],
                                      &members[CAREFUL_ON_END], &members[INTAKE], &members[QUEUE], &members[CLOCK],
-                                     &members[LOOK], &members[CLASSIFY], &members[BROUGHT], &members[NORMAL], &members[HIGH], &roomy,
-                                     &wraps)) {
+                                     &members[LOOK], &members[CLASSIFY], &members[BROUGHT], &members[NORMAL],
+                                     &members[HIGH], &roomy, &wraps)) {
         return NULL;
     }
     PyObject *encoder_type = PyObject_GetAttrString(module, "Encoder");

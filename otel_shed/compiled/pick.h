@@ -66,4 +66,14 @@ static inline int pick_oldest(const Ring *rings, const Pick *pick)
     return oldest;
 }
 
+/* Pick the oldest, if with it no more than so many bytes are picked; otherwise, or where none is left, 0. */
+static inline int pick_oldest_within(const Ring *rings, Pick *pick, Py_ssize_t most_bytes)
+{
+    int priority = pick_oldest(rings, pick);
+    if (priority < 0 || pick->length + ring_at(&rings[priority], pick->counts[priority])->length > most_bytes) {
+        return 0;
+    }
+    return pick_add(rings, pick, priority);
+}
+
 #endif

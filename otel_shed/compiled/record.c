@@ -153,6 +153,34 @@ static int record_set_body(PyObject *self, PyObject *value, void *closure)
     return 0;
 }
 
+static PyObject *record_limit(PyObject *self, void *closure)
+{
+    (void)closure;
+    unsigned int cut = ((SpanRecord *)self)->cut;
+    if (cut == 0) {
+        Py_RETURN_NONE;
+    }
+    return PyLong_FromUnsignedLong(cut - 1);
+}
+
+static int record_set_limit(PyObject *self, PyObject *value, void *closure)
+{
+    (void)closure;
+    unsigned long long limit;
+    if (value == Py_None) {
+        ((SpanRecord *)self)->cut = 0;
+        return 0;
+    }
+    if (value == NULL || !into_uint64(value, &limit) || limit >= UINT32_MAX) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_OverflowError, "the limit of a SpanRecord is None or an integer of 32 bits");
+        }
+        return -1;
+    }
+    ((SpanRecord *)self)->cut = (unsigned int)limit + 1;
+    return 0;
+}
+
 static PyObject *record_sizeof(PyObject *self, PyObject *unused)
 {
     (void)unused;
@@ -181,6 +209,7 @@ static PyMemberDef record_members[] = {
 static PyGetSetDef record_getset[] = {
     {"trace_id", record_trace_id, record_set_trace_id, NULL, NULL},
     {"body", record_body, record_set_body, NULL, NULL},
+    {"limit", record_limit, record_set_limit, NULL, NULL},
     {"is_local_root", record_is_local_root, NULL, "Whether the local trace is complete with this span.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

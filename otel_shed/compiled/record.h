@@ -34,6 +34,7 @@ typedef struct {
     unsigned long long admission;
     Py_ssize_t length;
     unsigned int flags;
+    unsigned int cut; /* one more than ``limit``; 0 for None */
     unsigned char status;
     unsigned char kind;
     char failed;

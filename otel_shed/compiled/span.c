@@ -42,7 +42,8 @@ static int attributes_field_put(Encoder *self, Buffer *buffer, PyObject *const *
     if (more < 0 || dropped_read(read[1], &dropped) < 0) {
         return -1;
     }
-    return count_put(buffer, dropped_tag, dropped + more);
+    /* Of what cannot be encoded the careful encoder tells. */
+    return more ? unexpected() : count_put(buffer, dropped_tag, dropped);
 }
 
 /* The attributes of an event or a link, which are to be the SDK's own. */

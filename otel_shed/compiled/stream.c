@@ -141,7 +141,7 @@ static PyObject *stream_take(PyObject *object, PyObject *args)
     if (!PyArg_ParseTuple(args, "nn:take", &most, &most_bytes) || pick_begin(&pick) < 0) {
         return NULL;
     }
-    while (pick.spans < most && pick.length < most_bytes && pick_add(self->rings, &pick, pick_oldest(self->rings, &pick))) {
+    while (pick.spans < most && pick_oldest_within(self->rings, &pick, most_bytes)) {
     }
     return pick_take(self, &pick);
 }
@@ -318,7 +318,7 @@ static PyMethodDef stream_methods[] = {
     {"extend", stream_extend, METH_O, "extend(records, /): queue these, in their order; their bytes."},
     {"drop", stream_drop, METH_NOARGS, "drop(): let go of the oldest of the lowest priority; there must be one."},
     {"drop_to", stream_drop_to, METH_VARARGS, "drop_to(spans, length, /): let go of what is too many, as drop does."},
-    {"take", stream_take, METH_VARARGS, "take(most, most_bytes, /): the oldest, no more once they are of most_bytes."},
+    {"take", stream_take, METH_VARARGS, "take(most, most_bytes, /): the oldest, of most_bytes at most."},
     {"take_back", stream_take_back, METH_O, "take_back(since, /): those of this order and later, in their order."},
     {"part", stream_part, METH_O, "part(goes, /): let go of those that it is true of."},
     {"clear", stream_clear, METH_NOARGS, "clear(): forget what waits; the orders go on."},

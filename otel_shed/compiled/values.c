@@ -1,6 +1,8 @@
 /* Values and attributes: see values.h. */
 #include "values.h"
 
+#include "interruption.h"
+
 /* As otel_shed/otlp/values.py. What nests deeper than this, or has more elements, is left to it. */
 #define MAX_ELEMENTS (1 << 18)
 #define DEPTH 6
@@ -175,10 +177,10 @@ static int any_value_put(Buffer *buffer, PyObject *value, int depth, Py_ssize_t 
     return is_array ? array_put(buffer, value, depth - 1, left) : map_put(buffer, value, depth - 1, left);
 }
 
-/* 0 if it was an Exception, which costs an attribute; -1 if it is the program's, such as Ctrl-C. */
+/* 0 if it was an Exception, which costs an attribute; -1 if it is the application's. */
 static int forgive(void)
 {
-    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+    if (is_applications()) {
         return -1;
     }
     PyErr_Clear();

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from otel_shed.control.phase import Action, Phase
 from otel_shed.control.phase_table import RANK, PhaseRow, PhaseTable, State, phase_table, step
 from otel_shed.control.pressure import Pressure, PressureSignal, Signals
+from otel_shed.interruption import is_applications
 from otel_shed.native import allocate_lock
 
 _logger = logging.getLogger("otel_shed")
@@ -170,8 +171,10 @@ class Brownout:
         try:
             if patience or not self._evaluated <= now < self._due:
                 after = self._look(now)
-        except Exception:  # a logging handler of the application's; this may be the middle of its Span.end()
+        except Exception as error:  # a logging handler of the application's; this may be the middle of its Span.end()
             self._evaluated, self._due = now, now + self._interval
+            if is_applications(error):
+                raise
         finally:
             lock.release()
         if before.phase is not after.phase or before.forced is not after.forced:
@@ -208,10 +211,9 @@ class Brownout:
         return self._view.snapshot.reasons or pressure.reasons
 
     def _tell(self, before: BrownoutSnapshot, after: BrownoutSnapshot) -> None:
-        sheds = RANK[after.phase] > max(RANK[Phase.RECOVERY], RANK[before.phase])
+        # For those who look for it; what it means for the telemetry is ShedLog's to say.
         try:
-            _logger.log(
-                logging.WARNING if sheds and self.enforcing else logging.INFO,
+            _logger.debug(
                 "phase %s -> %s%s (pressure %.2f%s)%s",
                 before.phase,
                 after.phase,
@@ -220,5 +222,6 @@ class Brownout:
                 "".join(f", {reason}" for reason in after.reasons),
                 "" if self.enforcing else "; observed only, nothing is shed",
             )
-        except Exception:  # as above
-            pass
+        except Exception as error:  # as above
+            if is_applications(error):
+                raise

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from otel_shed.control.budget import BudgetState, Counts, RateBudget
 from otel_shed.control.policy import BudgetPolicy
 from otel_shed.control.signals.exports import Exports
+from otel_shed.interruption import is_applications
 from otel_shed.log_limit import LogLimit
 from otel_shed.native import allocate_lock
 from otel_shed.outcome import Outcome
@@ -32,7 +33,9 @@ class FlowReading:
     the full queue. queued: waiting to be taken. fill: of the queue, 0..1. held_bytes: what is in flight included.
     is_exporting: whether a batch is in the exporter's hands. admitted: spans that were queued since it began, and
     oldest: how many had been before the oldest that is held, if they go in their order; held_since: when the oldest of
-    those came that do not, in seconds of the pipeline's clock.
+    those came that do not, in seconds of the pipeline's clock. shed, would_have_shed,
+    exported: since it began; shed by choice. undelivered: lost because the collector did not take them in time. held:
+    waiting in all, or in flight.
     """
 
     sampled: int = 0
@@ -45,6 +48,16 @@ class FlowReading:
     admitted: int = 0
     oldest: int = 0
     held_since: float = math.inf
+    shed: int = 0
+    would_have_shed: int = 0
+    undelivered: int = 0
+    exported: int = 0
+    held: int = 0
+
+    @property
+    def pressing_fill(self) -> float:
+        """The fill; what only waits for its batch to gather is no pressure."""
+        return self.fill if self.is_exporting else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +80,14 @@ class Flow:
         budget: RateBudget,
         policy: BudgetPolicy | None = None,
         fills_in: float = 0.0,
+        where: str = "the collector",
         clock: Callable[[], float],
     ) -> None:
-        """``fills_in``: seconds that the oldest span waits when the queue counts as full; a burst that is gone by then
-        is no pressure. 0 where the number of spans alone tells.
+        """``where``: what the pipeline exports to, for log lines. ``fills_in``: seconds that the oldest span waits when
+        the queue counts as full; a burst that is gone by then is no pressure. 0 where the number of spans alone tells.
         """
         self.read = read
+        self.where = where
         self._fills_in = fills_in
         self._head = head
         self.budget = budget
@@ -97,10 +112,8 @@ class Flow:
     @property
     def fill(self) -> float:
         """How full the queue is, 0..1; what only waits for its batch to gather is no pressure."""
-        reading = self.read()
-        if not reading.is_exporting:
-            return 0.0
-        return min(reading.fill, self.oldest_seconds / self._fills_in) if self._fills_in else reading.fill
+        fill = self.read().pressing_fill
+        return min(fill, self.oldest_seconds / self._fills_in) if self._fills_in else fill
 
     @property
     def oldest_seconds(self) -> float:
@@ -138,6 +151,8 @@ class Flow:
                 self._age(now, reading)
                 budget.tick(now, self._counts(now, reading))
         except Exception as error:  # a fault of ours: the budget stays as it was, and what else there is goes on
+            if is_applications(error):
+                raise
             self._log.warning("budget", "fault in the budget: %s: %s", type(error).__name__, error)
         finally:
             lock.release()

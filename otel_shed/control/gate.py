@@ -18,6 +18,7 @@ from otel_shed.control.phase import Action
 from otel_shed.control.phase_table import PhaseRow
 from otel_shed.control.priority import Classifier
 from otel_shed.control.threshold import ThresholdInForce, randomness_of, read_ot
+from otel_shed.interruption import is_applications
 from otel_shed.log_limit import LogLimit
 from otel_shed.otlp.proof import attributes_of, wrap
 from otel_shed.outcome import DropReason
@@ -71,6 +72,8 @@ class Gate:
             if not brownout.enforcing and (fate is not None or _is_sampled_out(span, threshold)):
                 fate = Fate.WOULD_HAVE_SHED
         except Exception as error:  # a span that is not the SDK's, or a fault of ours
+            if is_applications(error):
+                raise
             self._log.warning("judge", "a span could not be judged and goes on: %s: %s", type(error).__name__, error)
         if fate is not None:
             book(fate)
@@ -90,6 +93,8 @@ class Gate:
             priority = self.classifier.classify(span, attributes_of(span))
             self._threshold()
         except Exception as error:  # as in judge
+            if is_applications(error):
+                raise
             self._log.warning("judge", "a span could not be judged and goes on: %s: %s", type(error).__name__, error)
         return priority, self._brownout.row_in_force.attribute_length
 

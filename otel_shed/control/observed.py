@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from otel_shed.control.signals.exports import Exports
+from otel_shed.interruption import is_applications
 from otel_shed.log_limit import LogLimit
 from otel_shed.otlp.encode import Encoder
 from otel_shed.outcome import DropReason, Outcome
@@ -37,9 +38,10 @@ class ObservedSender:
         self._closed = closed
         self._clock = clock
         self._log = LogLimit(logging.getLogger("otel_shed"), clock=clock)
-        self.at_once = sender.at_once
+        self.at_once, self.where = sender.at_once, sender.where
         self.record: Encoder = sender.record
         self.fits = sender.fits
+        self.most_bytes = sender.most_bytes
         self.split = sender.split
         self.amend = sender.amend
         self.flush = sender.flush
@@ -80,6 +82,8 @@ class ObservedSender:
             self._exports.ended(outcome)
             self._told(began, outcome)
         except Exception as error:  # a fault of ours, which is not the batch's
+            if is_applications(error):
+                raise
             self._log.warning("told", "fault in the control: %s: %s", type(error).__name__, error)
 
     def shutdown(self, timeout: float) -> None:

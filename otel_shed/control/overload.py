@@ -22,26 +22,26 @@ from otel_shed.control.phase import Action, Phase
 from otel_shed.control.phase_table import phase_table
 from otel_shed.control.policy import BudgetPolicy, Conditions
 from otel_shed.control.pressure import Levels, PressureSignal
-from otel_shed.control.priority import ChoosePriority, Classifier, rules_from_settings
+from otel_shed.control.priority import ChoosePriority, classifier_of
+from otel_shed.control.shed_log import ShedLog
 from otel_shed.control.signals.cpu import CpuMeter, CpuShare
 from otel_shed.control.signals.exports import ExportFailures, ExportLatency, Throttling
 from otel_shed.control.signals.memory import ProcessMemory, cgroup_memory
 from otel_shed.control.signals.queue import DropRate, HeldBytes, IntakeFill, OverBudget
 from otel_shed.control.threshold import KEEP_ALL, ThresholdInForce, in_force
 from otel_shed.fork import begin_anew_after_fork
+from otel_shed.interruption import is_applications
 from otel_shed.log_limit import LogLimit
 from otel_shed.native import allocate_lock, allocate_rlock
 from otel_shed.pipeline.summary import Summary
-from otel_shed.record import Priority
-
-# What the age of a batch is warned about at (parity L13).
-_OLD_SECONDS = 30.0
 
 Head = Callable[[], HeadCounts]
 
 
 class OverloadControl:
     """Connects what is measured to what is done about it."""
+
+    __slots__ = ("__dict__", "__weakref__", "_change")
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class OverloadControl:
         self._flows: tuple[Flow, ...] = ()
         self._flow_signals: dict[int, tuple[PressureSignal, ...]] = {}
         self._heads: tuple[Head, ...] = ()
-        self._change = allocate_rlock()  # a pipeline's end may come in the middle of one's making
+        self._change, self._refreshing = allocate_rlock(), allocate_lock()  # the first in a finalizer too
         self.meter = None if config.cpu_share is None else CpuMeter()
         self._cpu = (
             None
@@ -77,10 +77,11 @@ class OverloadControl:
             enforcing=config.mode != "observe",
             clock=clock,
         )
+        self._shed_log = ShedLog(calm=config.calm, enforcing=self.brownout.enforcing)
         self.summary = Summary()
         self.gate = Gate(
             brownout=self.brownout,
-            classifier=_classifier(config, priority, clock),
+            classifier=classifier_of(config, priority, clock),
             summary=self.summary,
             keep=KeepShare(config.keep_share, budget=lambda: self.budget, clock=clock) if config.keep_share else None,
             threshold=self.wanted,
@@ -91,9 +92,7 @@ class OverloadControl:
             self.threshold = self.meter.metered(self.threshold)  # type: ignore[method-assign]
         # What is in force, and what would be: the same where this enforces. Written by whoever refreshes.
         self._wanted = self._in_force = KEEP_ALL
-        self._refreshing = allocate_lock()
-        self._refreshed = clock()
-        self._due = self._refreshed
+        self._refreshed = self._due = clock()
         begin_anew_after_fork(self)
 
     def _own_signals(self) -> Iterable[PressureSignal]:
@@ -123,8 +122,9 @@ class OverloadControl:
         batch_size: int,
         decides_traces: bool = False,
         fills_in: float = 0.0,
+        where: str = "the collector",
     ) -> Flow:
-        """A flow for a new pipeline; ``remove_flow`` it when that is gone. ``fills_in``: as in Flow.
+        """A flow for a new pipeline; ``remove_flow`` it when that is gone. ``where``, ``fills_in``: as in Flow.
 
         ``decides_traces``: the pipeline asks the flow's policy about whole traces; where none does, it is for the
         samplers to keep to the budget.
@@ -146,6 +146,7 @@ class OverloadControl:
             budget=RateBudget(
                 queue_capacity=queue_capacity, batch_size=batch_size, min_probability=self.config.min_probability
             ),
+            where=where,
             clock=self.clock,
         )
         signals: tuple[PressureSignal, ...] = (
@@ -223,7 +224,8 @@ class OverloadControl:
         # While nothing is shed there is nothing to keep up with; otherwise what has just been told counts at once.
         if self.brownout.last_row.action is not Action.EXPORT_ALL or not self._refreshed <= now < self._due:
             self._refresh(now)
-        return self.brownout.next_look(now)
+        waits = self.brownout.next_look(now), self._shed_log.wait(now)
+        return min([wait for wait in waits if wait is not None], default=None)
 
     @property
     def budget(self) -> float | None:
@@ -262,9 +264,12 @@ class OverloadControl:
                 self._wanted = in_force(max(self.brownout.probability_floor(now), min([*budgets, ceiling])))
             if self.brownout.enforcing:
                 self._in_force = self._wanted
-            if self.oldest_seconds > _OLD_SECONDS:
-                self._log.warning("old", "the oldest span held is %.0f s old", self.oldest_seconds)
+            self._shed_log.look(
+                now, self._flows, self.brownout.snapshot(now), self.head_counts(), self._in_force.probability
+            )
         except Exception as error:  # a fault of ours; this may be the middle of the application's Span.end()
+            if is_applications(error):
+                raise
             self._log.warning("refresh", "fault in the control: %s: %s", type(error).__name__, error)
         finally:
             refreshing.release()
@@ -276,27 +281,8 @@ class OverloadControl:
         self._change, self._refreshing = allocate_rlock(), allocate_lock()
         self.brownout.after_fork_in_child()
         self.summary.restart()
+        self._shed_log.restart()
         if self.meter is not None:
             self.meter.restart()
         for flow in self._flows:
             flow.after_fork_in_child()
-
-
-def _classifier(config: ShedConfig, choose: ChoosePriority | None, clock: Callable[[], float]) -> Classifier:
-    return Classifier(
-        attributes=config.priority_attributes,
-        rules=rules_from_settings(
-            {
-                Priority.LOW: config.low_priority_names,
-                Priority.HIGH: config.high_priority_names,
-                Priority.CRITICAL: config.critical_priority_names,
-            },
-            {
-                Priority.LOW: config.low_priority_kinds,
-                Priority.HIGH: config.high_priority_kinds,
-                Priority.CRITICAL: config.critical_priority_kinds,
-            },
-        ),
-        choose=choose,
-        clock=clock,
-    )

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from otel_shed.interruption import is_applications
 from otel_shed.log_limit import LogLimit
 
 _logger = logging.getLogger("otel_shed")
@@ -183,6 +184,8 @@ class _Source:
             if math.isnan(pressure):
                 raise ValueError("a pressure that is not a number")
         except Exception as error:
+            if is_applications(error):
+                raise
             log.warning(
                 id(self),
                 "the pressure signal %s failed and counts as its last value, %.2f: %s: %s",

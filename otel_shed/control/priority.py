@@ -16,6 +16,8 @@ from typing import Any, Final
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
+from otel_shed.config import ShedConfig
+from otel_shed.interruption import is_applications
 from otel_shed.log_limit import LogLimit
 from otel_shed.record import Priority
 
@@ -98,6 +100,8 @@ class Classifier:
             if self._rules and (ruled := self._ruled(span.name, span.kind.value)) is not None:
                 return ruled
         except Exception as error:  # a span that is not the SDK's
+            if is_applications(error):
+                raise
             self._log.warning("span", "a span's priority could not be told: %s: %s", type(error).__name__, error)
             return _NORMAL
         return _NORMAL if self._choose is None else self._chosen(span, self._choose)
@@ -130,6 +134,8 @@ class Classifier:
             chosen = choose(span)
             return _NORMAL if chosen is None else Priority(chosen)
         except Exception as error:
+            if is_applications(error):
+                raise
             self._log.warning("choose", "the priority callable failed: %s: %s", type(error).__name__, error)
             return _NORMAL
 
@@ -168,3 +174,24 @@ def _kind(text: str) -> SpanKind:
     except KeyError:
         known = ", ".join(kind.name.lower() for kind in SpanKind)
         raise ValueError(f"there is no span kind {text!r}, only {known}") from None
+
+
+def classifier_of(config: ShedConfig, choose: ChoosePriority | None, clock: Callable[[], float]) -> Classifier:
+    """The classifier that a configuration asks for, and after it the user's callable."""
+    return Classifier(
+        attributes=config.priority_attributes,
+        rules=rules_from_settings(
+            {
+                Priority.LOW: config.low_priority_names,
+                Priority.HIGH: config.high_priority_names,
+                Priority.CRITICAL: config.critical_priority_names,
+            },
+            {
+                Priority.LOW: config.low_priority_kinds,
+                Priority.HIGH: config.high_priority_kinds,
+                Priority.CRITICAL: config.critical_priority_kinds,
+            },
+        ),
+        choose=choose,
+        clock=clock,
+    )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any, ClassVar, Final
 
+from otel_shed.interruption import is_applications
 from otel_shed.otlp.values import MAX_ELEMENTS, SCALARS, UnencodableError, any_value, int_value
 from otel_shed.otlp.wire import TABLE, heads_of, sized_if_any, string_head, text, utf8, varint
 
@@ -168,7 +169,9 @@ def attribute_writer(tag: bytes) -> AttributeWriter:
                     else:
                         data = SCALARS.get(kind, any_value)(value)
                     parts.append(known[~len(data)] + data)
-            except Exception:
+            except Exception as error:
+                if is_applications(error):
+                    raise
                 dropped += 1
         return dropped
 
@@ -186,15 +189,21 @@ def snapshot(attributes: Any) -> tuple[Attributes, int]:
     while attempts:
         try:
             copied = attributes.copy()
-        except Exception:
+        except Exception as error:
+            if is_applications(error):
+                raise
             copied = attributes
         if type(copied) is dict:
             return copied, 0
         try:
             return dict(islice(copied.items(), MAX_ELEMENTS)), 0
-        except Exception:
+        except Exception as error:
+            if is_applications(error):
+                raise
             attempts -= 1
     try:
         return {}, max(1, len(attributes))
-    except Exception:
+    except Exception as error:
+        if is_applications(error):
+            raise
         return {}, 1

@@ -36,8 +36,8 @@ class OTLPClient:
     """Sends encoded requests through a transport, by OTLP's rules.
 
     timeout: seconds of one attempt at most. clock: seconds, monotonic; random: 0..1. wait: waits for the signal at most
-    so many seconds by that clock, and says whether it was set. endpoint: for log lines. hide: takes what is secret out
-    of a text. on_attempt: told of each attempt, on the thread that made it, of one at a time.
+    so many seconds by that clock, and says whether it was set. hide: takes what is secret out of a
+    text. on_attempt: told of each attempt, on the thread that made it, of one at a time.
     """
 
     def __init__(
@@ -49,7 +49,6 @@ class OTLPClient:
         random: Callable[[], float] = uniform,
         wait: Wait | None = None,
         policy: RetryPolicy | None = None,
-        endpoint: str = "the collector",
         hide: Callable[[str], str] = str,
         on_attempt: Callable[[Attempt], None] | None = None,
     ) -> None:
@@ -61,7 +60,6 @@ class OTLPClient:
         self._random = random
         self._wait: Wait = wait or (lambda signal, seconds: signal.wait(seconds))
         self._policy = policy or RetryPolicy()
-        self._endpoint = endpoint
         self._hide = hide
         self._throttled_until: float | None = None
         self._log = LogLimit(logging.getLogger("otel_shed"), clock=clock)
@@ -145,8 +143,6 @@ class OTLPClient:
         hurried = self._hurried.is_set()
         attempt = transport.send(payload, timeout)
         attempt = attempt.lasting(self._clock() - began)
-        if not attempt.answered:
-            self._log.warning("silence", "no answer from %s: %s", self._endpoint, attempt.words)
         with self._telling:
             self.last_attempt = attempt
             self._gone = hurried and not attempt.answered

@@ -2,7 +2,8 @@
 
 Owns nothing. Called by every thread that ends a span, in the middle of others and of itself. The rule: a part that
 cannot be read or encoded is dropped alone and counted in the span; EncodeError is the only Exception, for a span that
-cannot be encoded at all. slots.py is quicker, encode_compiled.py the quickest; proof.py says which one is used.
+cannot be encoded at all, but for those of the application's signal handlers. slots.py is quicker, encode_compiled.py
+the quickest; proof.py says which one is used.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import Any, Final, Protocol
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
+from otel_shed.interruption import is_applications
 from otel_shed.otlp.attributes import Attributes, snapshot
+from otel_shed.otlp.odd_parts import Odd, fault_of
 from otel_shed.otlp.span import ERROR, EXCEPTION, build_record, name_on_wire
-from otel_shed.otlp.truncate import truncated
 from otel_shed.otlp.wire import text
-from otel_shed.record import HAS_IS_REMOTE, IS_REMOTE, Priority, SpanRecord
+from otel_shed.record import HAS_IS_REMOTE, IS_REMOTE, LONGEST_LIMIT, Priority, SpanRecord
 
 
 # The seam: everything downstream knows an encoder as this.
@@ -36,7 +38,18 @@ _UINT128: Final = (1 << 128) - 1
 
 
 class EncodeError(Exception):
-    """A span that cannot be encoded as a whole: it has no identity, no possible time, or breaks when it is read."""
+    """A span that cannot be encoded as a whole: it has no identity, no possible time, or breaks when it is read.
+
+    As text it names the span and the part, which are looked for only then.
+    """
+
+    def __init__(self, span: Any = None, cause: Exception | None = None) -> None:
+        super().__init__()
+        self._span = span
+        self._cause = cause
+
+    def __str__(self) -> str:
+        return fault_of(self._span, self._cause)
 
 
 def encode_public(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
@@ -44,7 +57,7 @@ def encode_public(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
     try:
         context = span.get_span_context()
         if context is None:
-            raise EncodeError("the span has no context")
+            raise EncodeError(span)
         parent = span.parent
         attributes, unread = snapshot(span.attributes)
         status = span.status
@@ -71,13 +84,15 @@ def encode_public(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
             None if status is None else status.description,
             span.resource,
             span.instrumentation_scope or None,
-            True,
+            Odd(span),
             limit,
         )
     except EncodeError:
         raise
     except Exception as error:
-        raise EncodeError(f"the span cannot be encoded: {type(error).__name__}") from error
+        if is_applications(error):
+            raise
+        raise EncodeError(span, error) from error
 
 
 def _read_event(event: Any) -> tuple[Any, Any, Attributes, int]:
@@ -99,6 +114,7 @@ def _dropped(count: Any) -> int:
 def wrap_span(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
     """A record that carries the span itself, for exporters that want objects; never raises an Exception.
 
+    It is cut when it is exported: that costs tens of microseconds, and most spans are shed by then.
     What the span does not say, or says in no usable way, is 0 or empty: upstream's own tests feed such spans.
     """
     try:
@@ -107,7 +123,7 @@ def wrap_span(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
         parent_id, is_remote = (parent.span_id, parent.is_remote) if parent else (0, False)
         start, end = span.start_time, span.end_time
         code = _STATUS_VALUES.get(id(status.status_code), 0) if status else 0
-        return SpanRecord(
+        record = SpanRecord(
             _number(trace_id, _UINT128),
             _number(span_id, _UINT64),
             _number(parent_id, _UINT64),
@@ -119,12 +135,16 @@ def wrap_span(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
             0,
             None,
             None,
-            span if limit is None else truncated(span, limit),
+            span,
             _KIND_VALUES.get(id(span.kind), 0),
             code == ERROR or _has_exception(span),
             _trace_state(context),
         )
-    except Exception:
+        record.limit = limit if limit is None or limit < LONGEST_LIMIT else None
+        return record
+    except Exception as error:
+        if is_applications(error):
+            raise
         return SpanRecord(0, 0, 0, HAS_IS_REMOTE, "", 0, 0, Priority.NORMAL, 0, None, None, span)
 
 
@@ -136,14 +156,17 @@ def _has_exception(span: ReadableSpan) -> bool:
     """Whether one of the span's events is an exception; what cannot be read is none."""
     try:
         events = tuple(span.events)
-    except Exception:
+    except Exception as error:
+        if is_applications(error):
+            raise
         return False
     for event in events:
         try:
             if text(event.name) == _EXCEPTION:
                 return True
-        except Exception:
-            continue
+        except Exception as error:
+            if is_applications(error):
+                raise
     return False
 
 
@@ -152,7 +175,9 @@ def _trace_state(context: Any) -> Mapping[str, str] | None:
     try:
         state = context.trace_state
         return state if isinstance(state, Mapping) and state else None
-    except Exception:
+    except Exception as error:
+        if is_applications(error):
+            raise
         return None
 
 

@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from otel_shed.environment import range_text, shown
 from otel_shed.fork import begin_anew_after_fork
 from otel_shed.instruments import sdk_metrics_enabled
-from otel_shed.log_limit import LogLimit
+from otel_shed.log_limit import LogLimit, counted
 from otel_shed.native import Mutex
 from otel_shed.otlp.client import OTLPClient
 from otel_shed.otlp.credentials import credentials_from_provider
@@ -115,7 +115,6 @@ class OTLPSpanExporter(SpanExporter):
             self._new_transport(),
             timeout=self.settings.timeout,
             clock=clock,
-            endpoint=self.settings.place,
             hide=self.settings.secrets.hide,
         )
         self._limit = RequestLimit(place=self.settings.place, clock=clock)
@@ -234,11 +233,21 @@ class OTLPSpanExporter(SpanExporter):
 
     def _report(self, outcome: Outcome, count: int) -> None:
         if outcome.rejected:
-            self._log.warning(
-                "rejected", "the collector rejected %d of %d spans: %s", outcome.rejected, count, outcome.message
-            )
+            self._lost(outcome.rejected, "took the request and rejected them", outcome.message)
         if outcome.reason is not None:
-            self._log.warning("lost", "%d spans lost in export, %s: %s", count, outcome.reason, outcome.message)
+            what = "refuses them" if outcome.reason is DropReason.NOT_RETRYABLE else "did not take them in time"
+            self._lost(count, what, outcome.message)
+
+    def _lost(self, count: int, what: str, message: str) -> None:
+        self._log.warning(
+            what,
+            "%s lost: the collector at %s %s (%s). The program goes on and is not affected "
+            "(to see why, run: otel-shed doctor)",
+            counted(count, "span"),
+            self.settings.shown_endpoint,
+            what,
+            message,
+        )
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """True: nothing is held here between two calls."""

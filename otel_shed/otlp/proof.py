@@ -18,6 +18,7 @@ from typing import Any, Final
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_shed.compiled import extension, why_not
+from otel_shed.interruption import is_applications
 from otel_shed.otlp.encode import Encoder, encode_public, wrap_span
 from otel_shed.otlp.request import build_request
 from otel_shed.record import PlainSpanRecord, SpanRecord
@@ -51,6 +52,8 @@ def choose_encoder(candidates: Sequence[str] = CANDIDATES, stock: str = STOCK) -
         last_resort: Encoder = _imported(stock)
         reference: Reference = _imported("opentelemetry.exporter.otlp.proto.common.trace_encoder:encode_spans")
     except Exception as error:
+        if is_applications(error):
+            raise
         _logger.warning("Spans are encoded without proof: there is no installed encoder to compare with (%r)", error)
         return encode_public
     refused = []
@@ -61,6 +64,8 @@ def choose_encoder(candidates: Sequence[str] = CANDIDATES, stock: str = STOCK) -
                 continue
             disprove(encoder, reference)
         except Exception as error:
+            if is_applications(error):
+                raise
             refused.append(f"{candidate} ({type(error).__name__}: {str(error)[:200]})")
         else:
             break
@@ -151,7 +156,9 @@ def choose_attribute_reader(candidates: Sequence[str] = ATTRIBUTE_READERS) -> At
                 spans = _samples()
             if reader is not None and all(dict(reader(span)) == dict(span.attributes or {}) for span in spans):
                 return reader
-        except Exception:
+        except Exception as error:
+            if is_applications(error):
+                raise
             continue
     return attributes_in_public
 
@@ -165,7 +172,9 @@ def wraps_alike(wrap: Encoder | None) -> bool:
         with _without_words():
             spans = _samples()
         return all(fields(wrap(span)) == fields(wrap_span(span)) for span in spans)
-    except Exception:  # the samples cannot be made with this SDK, or not be read
+    except Exception as error:  # the samples cannot be made with this SDK, or not be read
+        if is_applications(error):
+            raise
         return False
 
 
@@ -174,7 +183,9 @@ def choose_wrapper(candidates: Sequence[str] = WRAPPERS) -> Encoder:
     for candidate in candidates:
         try:
             wrapper: Encoder = _imported(candidate)
-        except Exception:
+        except Exception as error:
+            if is_applications(error):
+                raise
             continue
         if wraps_alike(wrapper):
             return wrapper

@@ -57,17 +57,25 @@ def request_size(record: SpanRecord) -> int:
     return _field(len(group.resource) + _field(len(group.scope) + _field(len(body))))
 
 
-def split_by_size(records: list[SpanRecord], max_request_bytes: int) -> list[list[SpanRecord]]:
-    """Consecutive pieces whose requests have at most that many bytes, each as long as it can be.
+def split_by_size(
+    records: list[SpanRecord], max_request_bytes: int, max_spans: int | None = None
+) -> list[list[SpanRecord]]:
+    """Consecutive pieces whose requests have at most so many bytes and spans, each as long as it can be.
 
     A record that is too large alone has a piece alone. Where all of them fit, the list itself is the piece.
     """
-    if _size_at_most(records) <= max_request_bytes:  # nearly always
-        return [records] if records else []
+    most = max_spans or len(records)
+    if len(records) <= most:  # nearly always
+        if size_at_most(records) <= max_request_bytes:
+            return [records] if records else []
+    else:
+        parts = [records[start : start + most] for start in range(0, len(records), most)]
+        if all(size_at_most(part) <= max_request_bytes for part in parts):
+            return parts
     pieces: list[list[SpanRecord]] = []
     size = _Size()
     for record in records:
-        if not pieces or size.with_one_more(record) > max_request_bytes:
+        if not pieces or size.with_one_more(record) > max_request_bytes or len(pieces[-1]) >= most:
             pieces.append([])
             size = _Size()
             size.with_one_more(record)
@@ -152,5 +160,5 @@ def choose(compiled: Any) -> tuple[Build, Size]:
 
 # The request for these records: by resource, then by scope, each in the order of its first appearance.
 build_request: Build
-_size_at_most: Size
-build_request, _size_at_most = choose(extension)
+size_at_most: Size
+build_request, size_at_most = choose(extension)

@@ -44,6 +44,7 @@ _TOO_LARGE = re.compile(
 
 _DELAY_SECONDS = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,9})?")  # RFC 9110 10.2.3 has whole seconds; some send fractions
 _LONGEST_MESSAGE = 300
+_GRPC_PREFIX = re.compile(r"^(?:[A-Z_]+: )?(?:ipv[46]|unix):\S+: ")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
@@ -110,7 +111,9 @@ class Attempt:
     @property
     def words(self) -> str:
         """Code and message for a log line."""
-        return f"{self.code}: {self.message}" if self.message else self.code
+        # gRPC repeats itself; the last error is the one that says something, after a code and an address.
+        message = _GRPC_PREFIX.sub("", self.message.rpartition("last error: ")[2])
+        return f"{self.code}: {message}" if message else self.code
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -41,6 +42,8 @@ LONGEST_TIMEOUT = 2_147_483.0  # 2**31 - 1 ms, the specification's largest numbe
 # What an OTLP exporter of requests trusts when no OTLP variable says so; an exporter that takes its place must too.
 _REQUESTS_CA = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
+_HOST_AND_PORT = re.compile(r"(?:\[[^\]/]+\]|[^:/]+)(?::[0-9]+)?")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExporterSettings:
@@ -72,6 +75,12 @@ class ExporterSettings:
     def place(self) -> str:
         """The endpoint without what may be secret in it."""
         return without_secrets(self.endpoint)
+
+    @property
+    def shown_endpoint(self) -> str:
+        """The place as a URL; a target of gRPC's own (``unix:...``) as it is."""
+        place, scheme = self.place, "http" if self.insecure else "https"
+        return f"{scheme}://{place}" if _HOST_AND_PORT.fullmatch(place) else place
 
     def __repr__(self) -> str:
         shown = ("timeout", "compression", "insecure", "certificate_file", "client_key_file", "client_certificate_file")

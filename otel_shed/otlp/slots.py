@@ -15,6 +15,7 @@ from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import Link, SpanContext, TraceState
 from opentelemetry.trace.status import Status
 
+from otel_shed.interruption import is_applications
 from otel_shed.otlp.attributes import Attributes
 from otel_shed.otlp.encode import encode_public
 from otel_shed.otlp.span import build_record
@@ -59,11 +60,12 @@ def encode_slots(span: Any, limit: int | None = None) -> SpanRecord:
                 status._description,
                 span._resource,
                 span._instrumentation_scope,
-                False,
+                None,
                 limit,
             )
-    except Exception:
-        pass
+    except Exception as error:
+        if is_applications(error):
+            raise
     return encode_public(span, limit)
 
 

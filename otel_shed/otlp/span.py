@@ -12,9 +12,12 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from otel_shed.interruption import is_applications
 from otel_shed.otlp.attributes import Attributes, attribute_writer
 from otel_shed.otlp.groups import group_of
+from otel_shed.otlp.odd_parts import Odd
 from otel_shed.otlp.truncate import shortened
+from otel_shed.otlp.values import UnencodableError
 from otel_shed.otlp.wire import TABLE, heads_of, sized, sized_if_any, text, utf8, varint
 from otel_shed.record import HAS_IS_REMOTE, IS_REMOTE, Priority, SpanRecord
 
@@ -95,14 +98,14 @@ def build_record(
     description: str | None,
     resource: Any,
     scope: Any,
-    careful: bool,
+    odd: Odd | None,
     limit: int | None,
 ) -> SpanRecord:
     """Write the span's fields, first those of fixed size. ``kind`` and ``status`` are their enums' values.
 
-    Where ``careful`` is false a bad event or link raises, so that who reads quickly can leave the span to who reads
-    carefully; where it is true it is dropped and counted. ``limit``: characters of an attribute's value; None is none.
-    The record carries ``trace_state`` itself, if it is a mapping with anything in it.
+    Where there is no ``odd`` a bad attribute, event or link raises, so that who reads quickly can leave the span to who
+    reads carefully; where there is, it is dropped and counted, and ``odd`` hears of it. ``limit``: characters of an
+    attribute's value; None is none. The record carries ``trace_state`` itself, if it is a mapping with anything in it.
     """
     if type(start) is not int or type(end) is not int:
         start, end = _nanoseconds(start), _nanoseconds(end)
@@ -122,20 +125,20 @@ def build_record(
 
     if limit is not None:
         attributes, lost = shortened(attributes, limit)
-        dropped_attributes += lost
-    dropped_attributes += _write_attributes(attributes, parts)
+        dropped_attributes += _left_out(lost, attributes, odd)
+    dropped_attributes += _left_out(_write_attributes(attributes, parts), attributes, odd)
     if dropped_attributes:
         parts.append(_count(b"\x50", dropped_attributes))
 
     failed = status == ERROR
     if events:
-        lost, raised = _write_events(events, read_event, careful, limit, parts)
+        lost, raised = _write_events(events, read_event, odd, limit, parts)
         dropped_events += lost
         failed = failed or raised
     if dropped_events:
         parts.append(_count(b"\x60", dropped_events))
     if links:
-        dropped_links += _write_links(links, read_link, careful, limit, parts)
+        dropped_links += _write_links(links, read_link, odd, limit, parts)
     if dropped_links:
         parts.append(_count(b"\x70", dropped_links))
     if description:
@@ -169,7 +172,7 @@ def name_on_wire(name: Any) -> str:
 
 
 def _write_events(
-    events: Iterable[Any], read: EventReader, careful: bool, limit: int | None, parts: list[bytes]
+    events: Iterable[Any], read: EventReader, odd: Odd | None, limit: int | None, parts: list[bytes]
 ) -> tuple[int, bool]:
     """Add the events' fields; how many of them could not be encoded, and whether one of them is an exception."""
     lost, raised = 0, False
@@ -184,21 +187,22 @@ def _write_events(
             fields = [_time(0x09, timestamp), name_field]
             if limit is not None:
                 attributes, uncut = shortened(attributes, limit)
-                dropped += uncut
-            dropped += _write_event_attributes(attributes, fields)
+                dropped += _left_out(uncut, attributes, odd)
+            dropped += _left_out(_write_event_attributes(attributes, fields), attributes, odd)
             if dropped:
                 fields.append(_count(b"\x20", dropped))
             body = b"".join(fields)
             length = len(body)
             parts.append((_EVENT_HEADS[length] if length < TABLE else b"\x5a" + varint(length)) + body)
-        except Exception:
-            if not careful:
+        except Exception as error:
+            if odd is None or is_applications(error):
                 raise
+            odd.event(event)
             lost += 1
     return lost, raised
 
 
-def _write_links(links: Iterable[Any], read: LinkReader, careful: bool, limit: int | None, parts: list[bytes]) -> int:
+def _write_links(links: Iterable[Any], read: LinkReader, odd: Odd | None, limit: int | None, parts: list[bytes]) -> int:
     """Add the links' fields; how many of them could not be encoded."""
     lost = 0
     for link in links:
@@ -207,19 +211,29 @@ def _write_links(links: Iterable[Any], read: LinkReader, careful: bool, limit: i
             fields = [_ids(0x0A10, trace_id.to_bytes(16, "big"), 0x1208, span_id)]
             if limit is not None:
                 attributes, uncut = shortened(attributes, limit)
-                dropped += uncut
-            dropped += _write_link_attributes(attributes, fields)
+                dropped += _left_out(uncut, attributes, odd)
+            dropped += _left_out(_write_link_attributes(attributes, fields), attributes, odd)
             if dropped:
                 fields.append(_count(b"\x28", dropped))
             fields.append(_REMOTE_LINK if is_remote else _LOCAL_LINK)
             body = b"".join(fields)
             length = len(body)
             parts.append((_LINK_HEADS[length] if length < TABLE else b"\x6a" + varint(length)) + body)
-        except Exception:
-            if not careful:
+        except Exception as error:
+            if odd is None or is_applications(error):
                 raise
+            odd.link(link)
             lost += 1
     return lost
+
+
+def _left_out(count: int, attributes: Attributes, odd: Odd | None) -> int:
+    """How many of the attributes are left out, once that has been told."""
+    if count:
+        if odd is None:
+            raise UnencodableError
+        odd.attribute(attributes)
+    return count
 
 
 def _status_with_description(status: int | None, description: str) -> bytes:

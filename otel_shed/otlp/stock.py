@@ -8,6 +8,7 @@ from __future__ import annotations
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 
+from otel_shed.interruption import is_applications
 from otel_shed.otlp.encode import EncodeError, wrap_span
 from otel_shed.otlp.groups import interned
 from otel_shed.otlp.truncate import truncated
@@ -49,4 +50,6 @@ def encode_stock(span: ReadableSpan, limit: int | None = None) -> SpanRecord:
             header.trace_state,
         )
     except Exception as error:
-        raise EncodeError(f"the span cannot be encoded: {type(error).__name__}") from error
+        if is_applications(error):
+            raise
+        raise EncodeError(span, error) from error

@@ -15,7 +15,7 @@ from typing import Any
 
 import grpc
 
-from otel_shed.native import Mutex
+from otel_shed.native import Mutex, give_way
 from otel_shed.otlp.certificates import grpc_files
 from otel_shed.otlp.retry import Attempt, accepted_answer, grpc_failure, no_answer
 from otel_shed.otlp.settings import ExporterSettings
@@ -248,7 +248,7 @@ def _before_fork() -> None:
     for transport in lasting:
         transport.await_interruption(time.monotonic() - began)
     if lasting:
-        time.sleep(_FORK_SETTLE)
+        give_way(_FORK_SETTLE)
 
 
 def _after_fork_in_parent() -> None:

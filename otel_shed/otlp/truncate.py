@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import Link
 
+from otel_shed.interruption import is_applications
 from otel_shed.otlp.attributes import snapshot
 from otel_shed.otlp.values import MAX_ELEMENTS, UnencodableError
 
@@ -86,14 +87,18 @@ def shortened(attributes: Mapping[Any, Any], limit: int) -> tuple[Mapping[Any, A
                 break
         else:
             return attributes, 0
-    except Exception:
-        pass  # which one it was is found out below
+    except Exception as error:
+        if is_applications(error):
+            raise
+        # Which one it was is found out below.
     limit = operator.index(limit)  # a wrong one is not the attributes' fault
     cut, lost = {}, 0
     for key, value in attributes.items():
         try:
             cut[key] = truncate_value(value, limit)
-        except Exception:
+        except Exception as error:
+            if is_applications(error):
+                raise
             lost += 1
     return cut, lost
 
@@ -137,8 +142,9 @@ def _cut_each(items: Sequence[T], limit: int, cut: Callable[[T, int], T]) -> lis
     for item in items:
         try:
             found.append(cut(item, limit))
-        except Exception:
-            continue
+        except Exception as error:
+            if is_applications(error):
+                raise
     return found
 
 

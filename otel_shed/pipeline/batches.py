@@ -1,6 +1,7 @@
 """A queue of batches as a caller has put them together; full means that the oldest batch is dropped whole.
 
-Called in the ledger, as a Store behind the intake. The rule: what is queued and taken stays within ``max_bytes``.
+Called in the ledger, as a Store behind the intake. The rule: no more than ``max_spans`` are queued, in ``max_batches``
+batches at most, and what is queued and taken stays within ``max_bytes``. Of a batch that alone is larger the end stays.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ from otel_shed.record import SpanRecord
 class Batches:
     """A Store of batches; see the module."""
 
-    def __init__(self, *, max_batches: int, batch_size: int, max_bytes: int, shed: Shed) -> None:
-        """``batch_size``: the most spans that a batch is expected to have."""
-        self.max_batches = max_batches
-        self._batch_size = batch_size
+    def __init__(self, *, max_batches: int, max_spans: int, max_bytes: int, shed: Shed) -> None:
+        self.queue_capacity = max_spans
+        self._max_batches = max_batches
         self.is_streaming = True
         self._max_bytes = max_bytes
         self._shed = shed
@@ -44,6 +44,14 @@ class Batches:
         return self.ready_bytes + self.taken_bytes
 
     @property
+    def utilization(self) -> float:
+        return min(1.0, max(self.fill, self.held_bytes / self._max_bytes))
+
+    @property
+    def undecided_spans(self) -> int:
+        return 0
+
+    @property
     def holds_undecided(self) -> bool:
         return False
 
@@ -53,7 +61,7 @@ class Batches:
 
     @property
     def fill(self) -> float:
-        return len(self._batches) / self.max_batches
+        return max(len(self._batches) / self._max_batches, self.ready_spans / self.queue_capacity)
 
     def follow(self, now: float) -> bool:
         return False
@@ -64,12 +72,20 @@ class Batches:
 
     def add(self, records: Sequence[SpanRecord]) -> None:
         """Queue a batch."""
-        self._batches.append(records)
         self._added += len(records)
+        if too_many := len(records) - self.queue_capacity if len(records) > self.queue_capacity else 0:
+            self._shed(records[:too_many], DropReason.QUEUE_FULL)
+            records = records[too_many:]
+        self._batches.append(records)
         self.ready_spans += len(records)
         self.ready_bytes += _length(records)
-        while self._batches and (len(self._batches) > self.max_batches or self.held_bytes > self._max_bytes):
+        while self._batches and self._is_exceeded:
             self._shed(self._pop(), DropReason.QUEUE_FULL)
+
+    @property
+    def _is_exceeded(self) -> bool:
+        too_many = self.ready_spans > self.queue_capacity or len(self._batches) > self._max_batches
+        return too_many or self.held_bytes > self._max_bytes
 
     def take(self, most: int, most_bytes: int) -> Batch:
         """The oldest batch, whole, whatever its size."""
@@ -87,10 +103,6 @@ class Batches:
 
     def release(self, spans: int, length: int) -> None:
         self.taken_bytes -= length
-
-    @property
-    def queue_capacity(self) -> int:
-        return self.max_batches * self._batch_size
 
     def resize_queue(self) -> None:
         """Batches do not pass the queue."""

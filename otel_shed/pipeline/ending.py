@@ -28,6 +28,8 @@ _LAST_STEPS_SECONDS = 1.0
 class Ending:
     """Of one pipeline."""
 
+    __slots__ = ("__dict__", "__weakref__", "_begun")
+
     def __init__(
         self,
         *,
@@ -164,13 +166,13 @@ class Ending:
             self._abandon()
             self._worker.wake()
         # Read after giving up: until then a batch may still have come to its end.
-        left = self._ledger.account().dropped.get(DropReason.SHUTDOWN, 0)
+        farewell = self._worker.losses.farewell(self._ledger.account(), self._worker.last_outcome)
         self._close_exporter(deadline)
         with self._ledger.lock:
             lost = self._ledger.lost_in_export() - self._ledger.dropped[DropReason.SHUTDOWN]
             self._lost_in_drain = lost > lost_before
-        if left:
-            self._log.warning("shutdown", "shutdown left %d spans behind that the exporter did not take in time", left)
+        if farewell is not None:
+            self._log.warning("shutdown", "%s", farewell)
 
     def _abandon(self) -> None:
         with self._ledger.lock:

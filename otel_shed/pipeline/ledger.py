@@ -58,6 +58,8 @@ class Ledger:
     Python and the block that it is for, an exception of a signal handler would leave it locked for ever.
     """
 
+    __slots__ = ("__dict__", "__weakref__", "lock")
+
     def __init__(self) -> None:
         self.queue = Queue(
             kinds=len(KINDS),

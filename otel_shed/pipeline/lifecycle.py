@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Protocol
 
 from otel_shed.fork import Forked, begin_anew_after_fork
-from otel_shed.native import give_way, start_thread
+from otel_shed.native import give_way, start_thread, wait_natively_from_now_on
 
 
 class Living(Forked, Protocol):
@@ -49,6 +49,9 @@ def watch(pipeline: Living) -> None:
     """Have ``pipeline`` told of forks and of the end of the process, for as long as it lives."""
     _living.add(pipeline)
     begin_anew_after_fork(pipeline)
+    # After the provider's own handler, so that it runs before that one.
+    atexit.unregister(wait_natively_from_now_on)
+    atexit.register(wait_natively_from_now_on)
 
 
 def _all() -> list[Living]:
@@ -56,6 +59,7 @@ def _all() -> list[Living]:
 
 
 def _end_of_process() -> None:
+    wait_natively_from_now_on()
     _together(pipeline.end_of_process for pipeline in _all())
 
 
@@ -98,6 +102,7 @@ def flush_at_end_of_child(pipeline: Living) -> None:
     reference = weakref.ref(pipeline)
 
     def deliver() -> None:
+        wait_natively_from_now_on()
         if (alive := reference()) is not None:
             alive.end_of_process()
 
@@ -117,6 +122,8 @@ def _on_sigterm(signum: int, frame: FrameType | None) -> None:
             return
         except RuntimeError:  # there are no threads left: what is held is lost, but the signal is not
             pipelines = []
+    if os.getpid() != 1:  # see Pipeline.deliver_before_signal
+        wait_natively_from_now_on()
     _together(pipeline.deliver_before_signal for pipeline in pipelines)
     if signal.getsignal(signum) is _on_sigterm:
         signal.signal(signum, signal.SIG_DFL)

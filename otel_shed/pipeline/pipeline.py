@@ -13,6 +13,7 @@ from functools import partial
 
 from opentelemetry.sdk.resources import Resource
 
+from otel_shed.interruption import is_applications
 from otel_shed.log_limit import LogLimit
 from otel_shed.native import WorkerThread, allocate_rlock, start_thread, thread_id
 from otel_shed.outcome import DropReason
@@ -39,6 +40,8 @@ _FORGOTTEN_SECONDS = 30.0
 
 class Pipeline:
     """From a span that has ended to its outcome."""
+
+    __slots__ = ("__dict__", "__weakref__", "_starting")
 
     def __init__(
         self,
@@ -76,10 +79,8 @@ class Pipeline:
         self._grace = shutdown_grace
         self._clock = clock
         self._log = LogLimit(_logger, clock=clock)
-        self._admission = admission = Admission(
-            sender=sender, intake=self.intake, max_held_bytes=max_held_bytes, log=self._log
-        )
-        self.admit, self.admit_batch = admission.admit, admission.admit_batch
+        self.admission = Admission(sender=sender, intake=self.intake, max_held_bytes=max_held_bytes, log=self._log)
+        self.admit, self.admit_batch = self.admission.admit, self.admission.admit_batch
         self._worker = Worker(
             intake=self.intake,
             ledger=self.ledger,
@@ -118,7 +119,7 @@ class Pipeline:
     @property
     def resource(self) -> Resource | None:
         """Of the first span."""
-        return self._admission.resource
+        return self.admission.resource
 
     def account(self) -> Account:
         """A reading of the ledger that has every span that ended before this call."""
@@ -129,6 +130,8 @@ class Pipeline:
             self._ensure_worker()
         except Exception as error:  # the span is queued and counted: the next one tries again
             self.ledger.queue.wake_when(1)
+            if is_applications(error):
+                raise
             self._log.warning("thread", "the worker could not be started: %r", error)
         self._worker.wake()
 

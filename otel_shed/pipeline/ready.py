@@ -107,7 +107,7 @@ class Ready:
     # -- out -----------------------------------------------------------------------------------------------------
 
     def take(self, most: int, most_bytes: int, begun: Callable[[HeldTrace], None]) -> Batch:
-        """Up to ``most`` spans, and no more once they are of ``most_bytes``; ``begun`` is told of traces before.
+        """Up to ``most`` spans, of ``most_bytes`` at most or one; ``begun`` is told of traces before.
 
         Of a batch traces and spans that go one by one have half each, as long as there are both.
         """
@@ -128,6 +128,8 @@ class Ready:
     def _take_stream(self, batch: Batch, most: int, room: _Room) -> None:
         before = self.stream.length
         records = self.stream.take(most - len(batch.records), room.length - batch.length)
+        if not records and not batch.records:  # one that alone is larger than that goes alone
+            records = self.stream.take(min(most, 1), before)
         batch.records = batch.records + records if batch.records else records
         batch.length += before - self.stream.length
         if self._changes:

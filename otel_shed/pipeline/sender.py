@@ -7,6 +7,7 @@ requests are made at once, that is inside of one such call.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -23,7 +24,8 @@ from otel_shed.otlp.amend import amended, raised_trace_state, trace_state_of
 from otel_shed.otlp.encode import Encoder
 from otel_shed.otlp.exporter import OTLPSpanExporter
 from otel_shed.otlp.proof import encode_span, wrap
-from otel_shed.otlp.request import request_size, split_by_size
+from otel_shed.otlp.request import request_size, size_at_most, split_by_size
+from otel_shed.otlp.truncate import truncated
 from otel_shed.outcome import DropReason, Outcome
 from otel_shed.pipeline.amended_span import AmendedSpan
 from otel_shed.pipeline.store import Change
@@ -31,15 +33,19 @@ from otel_shed.record import SpanRecord
 
 # Bytes of tags and lengths around a span in a request: three messages' tags, each with a length of at most 10 bytes.
 _MOST_FRAMING = 40
+# Of a resource and a scope, as most have; what a request really has around its spans is learned.
+_GROUP_BYTES = 1024
 
 
 class Sender(Protocol):
     """Sends batches, and knows what a record for it has to carry.
 
     at_once: how many requests it makes at a time; a batch may have so many times the spans of a request.
+    where: what it sends to, for log lines.
     """
 
     at_once: int
+    where: str
 
     def record(self, span: ReadableSpan, limit: int | None = None, /) -> SpanRecord:
         """What travels for this span, its attributes' values cut to ``limit`` characters. Raises EncodeError.
@@ -49,6 +55,9 @@ class Sender(Protocol):
 
     def fits(self, record: SpanRecord) -> bool:
         """Whether a request of this record alone is within the limit; called by application threads."""
+
+    def most_bytes(self) -> int:
+        """How many bytes of records a batch may have that goes out as one request."""
 
     def split(self, records: list[SpanRecord]) -> list[list[SpanRecord]]:
         """Cut a batch into requests; where it is one, that is the batch itself."""
@@ -96,10 +105,13 @@ class OTLPSender:
         at_once: int = 1,
     ) -> None:
         self.at_once = at_once
+        self.where = f"the collector at {exporter.settings.shown_endpoint}"
         self._max_request_spans = max_request_spans
         self._exporter = exporter
         self._export_timeout = export_timeout
         self._max_request_bytes = max_request_bytes
+        # What is around the records of a request: learned from those that were larger than expected.
+        self._framing = min(max_request_bytes // 8, _GROUP_BYTES + _MOST_FRAMING * (max_request_spans or 1) // 4)
         self.record: Encoder = encode_span
 
     def fits(self, record: SpanRecord) -> bool:
@@ -111,12 +123,16 @@ class OTLPSender:
             or request_size(record) <= self._max_request_bytes
         )
 
+    def most_bytes(self) -> int:
+        return max(1, self._exporter.request_bytes(self._max_request_bytes) - self._framing)
+
     def split(self, records: list[SpanRecord]) -> list[list[SpanRecord]]:
-        most, most_bytes = self._max_request_spans, self._exporter.request_bytes(self._max_request_bytes)
-        if most is None or len(records) <= most:
-            return split_by_size(records, most_bytes)
-        parts = [records[start : start + most] for start in range(0, len(records), most)]
-        return [piece for part in parts for piece in split_by_size(part, most_bytes)]
+        most_bytes = self._exporter.request_bytes(self._max_request_bytes)
+        pieces = split_by_size(records, most_bytes, self._max_request_spans)
+        if len(pieces) > self.at_once:
+            around = max([size_at_most(piece) - sum([record.length for record in piece]) for piece in pieces])
+            self._framing = max(self._framing, min(around, most_bytes // 2))
+        return pieces
 
     def amend(self, record: SpanRecord, change: Change) -> int:
         body = record.body or b""
@@ -160,6 +176,7 @@ class SpanExporterSender:
     at_once = 1  # SpanExporter.export() is not to be called concurrently
 
     def __init__(self, exporter: SpanExporter, *, export_timeout: float, clock: Callable[[], float]) -> None:
+        self.where = f"the exporter {type(exporter).__name__}"
         self._exporter = exporter
         self._export_timeout = export_timeout
         self._clock = clock
@@ -167,6 +184,9 @@ class SpanExporterSender:
 
     def fits(self, record: SpanRecord) -> bool:
         return True
+
+    def most_bytes(self) -> int:
+        return sys.maxsize
 
     def split(self, records: list[SpanRecord]) -> list[list[SpanRecord]]:
         return [records]
@@ -180,7 +200,7 @@ class SpanExporterSender:
         token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
         message = ""
         try:
-            result = self._exporter.export([record.span for record in records])  # type: ignore[misc]
+            result = self._exporter.export([_cut(record) for record in records])
             failed = result is SpanExportResult.FAILURE
         except BaseException as error:  # an exporter that calls sys.exit() must not end the worker
             failed, message = True, f"{type(error).__name__}: {error}"
@@ -215,3 +235,12 @@ class SpanExporterSender:
 
     def after_fork_in_child(self) -> None:
         """It looks after its own sockets."""
+
+
+def _cut(record: SpanRecord) -> ReadableSpan:
+    """The span that the record carries, with attributes as long as they may be."""
+    span, limit = record.span, record.limit
+    try:
+        return span if limit is None else truncated(span, limit)  # type: ignore[arg-type, return-value]
+    except Exception:  # a span object that breaks when it is read: that is for the exporter to see, as it is
+        return span  # type: ignore[return-value]

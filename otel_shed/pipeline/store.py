@@ -36,6 +36,12 @@ class Batch:
     length: int = 0
     popped: int = 0
 
+    def add(self, more: Batch) -> None:
+        """Put another one behind it."""
+        self.records = [*self.records, *more.records]
+        self.changes.update(more.changes)
+        self.length += more.length
+
 
 # Told of records that are let go of, and of why; it books them, and must not wait or raise.
 Shed = Callable[[Sequence[SpanRecord], DropReason | Fate], None]
@@ -61,7 +67,15 @@ class Store(Protocol):
     def held_bytes(self) -> int: ...
     @property
     def fill(self) -> float:
-        """How full what waits is, 0..1."""
+        """How full what waits is, 0..1, as the control sees it."""
+
+    @property
+    def utilization(self) -> float:
+        """How much of what may be held is, 0..1, in spans or in bytes."""
+
+    @property
+    def undecided_spans(self) -> int:
+        """Spans that wait for a decision."""
 
     @property
     def holds_undecided(self) -> bool:
@@ -78,7 +92,7 @@ class Store(Protocol):
         """Hold these records; ``now`` in seconds."""
 
     def take(self, most: int, most_bytes: int) -> Batch:
-        """Up to ``most`` records, and no more once they are of ``most_bytes``; their bytes count until ``release``."""
+        """Up to ``most`` records, of ``most_bytes`` at most or a single one; their bytes count until ``release``."""
 
     def release(self, spans: int, length: int) -> None:
         """The worker is done with so many spans of so many bytes; a negative length for what they have grown by."""

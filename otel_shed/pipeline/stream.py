@@ -68,17 +68,19 @@ class Stream:
         return gone
 
     def take(self, most: int, most_bytes: int) -> list[SpanRecord]:
-        """Up to ``most`` of the oldest, and no more once they are of ``most_bytes``."""
+        """Up to ``most`` of the oldest, of ``most_bytes`` at most."""
         taken: list[SpanRecord] = []
-        length = 0
-        while len(taken) < most and length < most_bytes:
+        length, is_full = 0, False
+        while len(taken) < most and not is_full:
             occupied = [queue for queue in self._queues if queue]
             if not occupied:
                 break
             queue = min(occupied, key=_first_order)
             # Where there is only one, which is nearly always, nothing has to be compared.
             for _ in range(most - len(taken) if len(occupied) == 1 else 1):
-                if not queue or length >= most_bytes:
+                if not queue:
+                    break
+                if is_full := length + queue[0].length > most_bytes:
                     break
                 record = queue.popleft()
                 taken.append(record)

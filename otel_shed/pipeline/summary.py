@@ -64,6 +64,8 @@ def upper_bound(index: int) -> float:
 class Summary:
     """Adds up spans that are shed; see the module."""
 
+    __slots__ = ("__dict__", "__weakref__", "_lock")
+
     def __init__(self, *, max_rows: int = MAX_ROWS, rows: Callable[[int], SummaryRows] = SummaryRows) -> None:
         """``max_rows``: pairs of name and kind that are told apart. ``rows`` makes the place for so many."""
         self._make_rows = functools.partial(rows, max_rows)

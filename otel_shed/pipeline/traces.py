@@ -127,6 +127,15 @@ class Traces:
         return self.bounds.length + self._queue.length
 
     @property
+    def utilization(self) -> float:
+        waiting = (self.bounds.waiting + self._queue.records) / self.queue_capacity
+        return min(1.0, max(waiting, self.held_bytes / self._max_bytes))
+
+    @property
+    def undecided_spans(self) -> int:
+        return max(0, self.bounds.waiting - self._ready.spans)
+
+    @property
     def holds_undecided(self) -> bool:
         return bool(self._undecided.traces)
 
@@ -159,7 +168,7 @@ class Traces:
 
     def _bound(self, now: float) -> None:
         """Bring what is held within the bounds."""
-        if self.bounds.are_exceeded or self._ready.traces_spans > self.capacity:
+        if self.bounds.are_exceeded or (self._ready.spans > self.capacity and self._ready.traces):
             self._make_room(now)
 
     def _place(self, record: SpanRecord, now: float) -> None:
@@ -224,7 +233,7 @@ class Traces:
     def _make_room(self, now: float) -> None:
         """Decide before the time, or let go of what was kept, until what is held is within the bounds."""
         ready = self._ready
-        while ready.traces_spans > self.capacity and len(ready.traces) > 1:
+        while ready.spans > self.capacity and len(ready.traces) > (not ready.stream.spans):
             self._sweep_ready()
         while self.bounds.are_exceeded:
             undecided, kept = self._undecided.ranked.lowest, ready.ranked.lowest

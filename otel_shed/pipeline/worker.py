@@ -65,7 +65,7 @@ class Worker:
         self._batch_bytes, self._linger, self._interval = batch_bytes, linger, interval
         self._clock, self._look = clock, look
         self._log = LogLimit(_logger, clock=clock)
-        self.losses = Losses(ledger, clock=clock)
+        self.losses = Losses(ledger, where=sender.where, clock=clock)
         self.restart()
 
     def restart(self) -> None:
@@ -195,8 +195,7 @@ class Worker:
 
     def _next(self, pause: float | None) -> tuple[Batch, float | None]:
         """The batch that is due, or none and how long to wait for one; in ``pause`` there is more to decide."""
-        now = self._clock()
-        store = self._intake.store
+        now, store = self._clock(), self._intake.store
         with self._ledger.lock:
             ready = 0 if self._ledger.abandoned else store.ready_spans
             if ready == 0:
@@ -210,15 +209,16 @@ class Worker:
             if ready and (urgent or full or self._owed):
                 self._intake.goes()
                 self._expects_more = full and store.is_streaming and not self._guests
-                at_once = self._sender.at_once
-                batch = self._intake.take(size * at_once, self._batch_bytes * at_once)
+                most_bytes = min(self._batch_bytes, self._sender.most_bytes())
+                batch = self._intake.take(size, most_bytes)
+                for _ in range(1, self._sender.at_once):
+                    batch.add(self._intake.take(size, most_bytes))
                 if 0 < self._owed <= len(batch.records) or not store.ready_spans:
                     self._due = None  # what is left, or comes, came later
                 self._owed = max(0, self._owed - len(batch.records))
                 return batch, None
             # After a full batch more is expected: then the first span of the next one is not worth a wake-up.
-            self._expected = EXPECTED_SHARE * self._linger if self._expects_more else 0.0
-            self._expects_more = False
+            self._expected, self._expects_more = EXPECTED_SHARE * self._linger if self._expects_more else 0.0, False
             gathers = self._due is not None or self._expected > 0.0
             pause = _sooner(pause, self._due - now if self._due is not None else self._expected or None)
             need_not = self._intake.waits(

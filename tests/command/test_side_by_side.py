@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import signal
 import subprocess
@@ -32,6 +33,7 @@ def arguments(file: Path | None, **more: float) -> argparse.Namespace:
 @pytest.fixture(autouse=True)
 def no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(side_by_side._Time, "ends", None)
+    monkeypatch.setattr(side_by_side._Time, "is_interrupted", False)
 
 
 def test_each_figure_is_written_as_it_comes(tmp_path: Path) -> None:
@@ -58,6 +60,44 @@ def test_an_interrupted_one(tmp_path: Path) -> None:
 
     assert side_by_side.present(arguments(tmp_path / "f"), figures()) == 130
     assert [told.what for told in side_by_side.read(tmp_path / "f")] == ["a"]
+
+
+def test_the_rounds_until_then_count(tmp_path: Path) -> None:
+    """Interrupted within a round, it completes that, tells what the rounds came to, and makes no more."""
+    turns: list[str] = []
+
+    def work(name: str) -> float:
+        turns.append(name)
+        if len(turns) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return 1.0
+
+    def figures() -> Iterator[Figure]:
+        for what in "ab":
+            told = side_by_side.take_turns({name: functools.partial(work, name) for name in ("x", "y")}, 9)
+            yield figure(f"{what}: {[len(rounds) for rounds in told.values()]}")
+
+    assert side_by_side.present(arguments(tmp_path / "f"), figures()) == 130
+    assert [told.what for told in side_by_side.read(tmp_path / "f")] == ["a: [2, 2]"]
+    assert turns == ["x", "y", "y", "x"]
+
+
+def test_interrupted_twice() -> None:
+    """It does not complete the round."""
+    turns: list[int] = []
+
+    def work() -> float:
+        turns.append(1)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        return 1.0
+
+    def figures() -> Iterator[Figure]:
+        side_by_side.take_turns({"x": work, "y": work}, 9)
+        yield figure("a")
+
+    assert side_by_side.present(arguments(None), figures()) == 130
+    assert turns == [1]
 
 
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:

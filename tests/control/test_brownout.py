@@ -236,7 +236,7 @@ def test_observe_mode_acts_on_nothing(clock: FakeClock, dial: Dial, caplog: pyte
     """Phases are found and reported; the row to act on stays that of NORMAL."""
     brownout = Brownout(signals=[dial], enforcing=False, clock=clock)
     dial.pressure = 1.0
-    with caplog.at_level(logging.INFO, "otel_shed"):
+    with caplog.at_level(logging.DEBUG, "otel_shed"):
         snapshot = brownout.snapshot()
     assert (snapshot.phase, snapshot.action) == (Phase.SHED_OPTIONAL, Action.RETAIN_SUMMARY_ONLY)
     assert brownout.row_in_force.phase is Phase.NORMAL
@@ -244,16 +244,16 @@ def test_observe_mode_acts_on_nothing(clock: FakeClock, dial: Dial, caplog: pyte
 
 
 def test_one_line_a_change(brownout: Brownout, clock: FakeClock, dial: Dial, caplog: pytest.LogCaptureFixture) -> None:
-    """A change of phase is one log line that says from where, to where and why; nothing else is one."""
+    """A change of phase is one line for those who look for it: from where, to where and why. Nothing else is one."""
     with caplog.at_level(logging.DEBUG, "otel_shed"):
         dial.pressure = 0.8
         phases(brownout, clock, 5)
         dial.pressure = 0.1
         phases(brownout, clock, 7)
     assert [(record.levelname, record.getMessage().removeprefix(PREFIX)) for record in caplog.records] == [
-        ("WARNING", "phase normal -> degrade (pressure 0.80, dial)"),
-        ("INFO", "phase degrade -> recovery (pressure 0.10, dial)"),
-        ("INFO", "phase recovery -> normal (pressure 0.10)"),
+        ("DEBUG", "phase normal -> degrade (pressure 0.80, dial)"),
+        ("DEBUG", "phase degrade -> recovery (pressure 0.10, dial)"),
+        ("DEBUG", "phase recovery -> normal (pressure 0.10)"),
     ]
 
 

@@ -82,7 +82,7 @@ def test_eight_threads_end_spans_while_the_exporter_hangs(hung: HungExporter, ca
     assert failures == []
     # Eight threads take turns of 5 ms on one core; a wait for the exporter would be one without end.
     assert max(longest) < 1.0
-    assert len(caplog.records) <= 1
+    assert len([record for record in caplog.records if record.levelno >= logging.INFO]) <= 1
     stats = processor.stats()
     assert (stats.ended, stats.in_flight, stats.unaccounted) == (1 + _THREADS * _SPANS, 1, 0)
     assert 32 < stats.queued <= 64

@@ -1,17 +1,25 @@
-"""Signal handlers that end spans, hundreds of times a second, in the middle of everything: the account stays exact."""
+"""Signal handlers in the middle of everything, hundreds of times a second: they end spans, or raise.
+
+The account stays exact, and what a handler raises, such as a program's time limit, reaches the program.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 import pytest
 
 from otel_shed import SheddingSpanExporter, SheddingSpanProcessor
+from otel_shed.compiled import extension
 from otel_shed.testing.exporters import RecordingExporter
 from tests.conftest import ended_span
 
@@ -70,3 +78,29 @@ def test_every_span_is_counted_once(face: str) -> None:
     processor.shutdown()
     exporter.shutdown()
     assert stats().unaccounted == 0
+
+
+SIGNALS = 2_000
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers on this platform")
+@pytest.mark.parametrize("pure_python", ["false", "true"])
+def test_what_a_handler_raises_reaches_the_program(pure_python: str) -> None:
+    """Of thousands of exceptions in the middle of start_span() and end() none is swallowed, and each span is counted.
+
+    In plain Python those are not that come as on_end is entered, which is as if they had come before.
+    """
+    program = Path(__file__).parent / "programs" / "time_limits.py"
+    done = subprocess.run(
+        [sys.executable, program, str(SIGNALS)],
+        env={**os.environ, "OTEL_SHED_PURE_PYTHON": pure_python},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    figures = json.loads(done.stdout)
+    assert figures["seen"] == figures["arrived"] >= SIGNALS
+    assert figures["unaccounted"] == 0
+    at_the_door = figures["called"] - figures["counted"]
+    assert 0 <= at_the_door <= (SIGNALS // 50 if pure_python == "true" or extension is None else 0)

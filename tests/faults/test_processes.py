@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -63,14 +64,19 @@ def test_a_daemon_thread_does_not_keep_the_interpreter(path: Path) -> None:
     assert delivered(path) & names(["main"], 10) == names(["main"], 10)
 
 
-def test_gevent(path: Path) -> None:
-    """Under monkey patching an export of a second stops no greenlet, and a forked child delivers its own spans."""
-    code, output = run("greenlets.py", path)
+@pytest.mark.parametrize("when", ["first", "before the first span", "after the first span"])
+@pytest.mark.parametrize("library", ["gevent", "eventlet"])
+def test_green_threads(path: Path, library: str, when: str) -> None:
+    """Whenever the patches come: an export stops no green thread, flush and exit end, and a child delivers its own."""
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    code, output = run("green_threads.py", path, library, when)
     assert code == 0, output
-    assert value_of(output, "delivered") == "True"
+    assert value_of(output, "delivered") == "[True, True, True]"
     assert int(value_of(output, "ticks")) > 10
     assert value_of(output, "status") == "0"
-    assert delivered(path) == names([*(f"greenlet-{number}" for number in range(20)), "parent", "child"], 10)
+    expected = names(["first", "parent", "child", "last"], 10)
+    assert delivered(path) == expected + names([f"green-{number}" for number in range(5)], 200)
     assert processes(path, "child").isdisjoint(processes(path, "parent"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 import time
 from pathlib import Path
@@ -33,6 +34,17 @@ def test_spans_are_delivered_before_the_default_action(path: Path, case: str) ->
     code, output, _ = _terminated(path, case)
     assert (code, output) == (-signal.SIGTERM, "ready")
     assert delivered(path) == names(["span"], 10)
+
+
+@pytest.mark.parametrize("library", ["gevent", "eventlet"])
+def test_a_program_of_green_threads(path: Path, library: str) -> None:
+    """The hub that the signal interrupts is let be: all is delivered, and the process ends by the signal."""
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    code, output, took = _terminated(path, library, grace="20000")
+    assert code == -signal.SIGTERM, output
+    assert delivered(path) == names(["span"], 10)
+    assert took < 10
 
 
 def test_a_program_that_does_not_ask_for_it_gets_none_of_it(path: Path) -> None:

@@ -31,5 +31,5 @@ def header(record: SpanRecord) -> dict[str, object]:
 
 def everything(record: SpanRecord) -> dict[str, object]:
     """All that two records of the same span must have in common, to the byte."""
-    fields = (*HEADER, "length", "group", "body", "span", "order")
+    fields = (*HEADER, "length", "group", "body", "span", "order", "limit")
     return {field: getattr(record, field) for field in fields}

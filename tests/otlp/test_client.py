@@ -262,13 +262,6 @@ def test_hurry_keeps_to_a_throttle_that_ends_in_time(clock: FakeClock) -> None:
     assert 7.0 <= outcome.duration <= 8.0
 
 
-def test_silence_is_told_once_a_minute(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
-    """Where nobody answers, a line says whom was asked, and what came of it."""
-    sent = Sent(clock, NOBODY, endpoint="http://collector:4317")
-    sent()
-    assert ["no answer from http://collector:4317" in line for line in caplog.messages] == [True]
-
-
 @pytest.mark.parametrize("budget", [BUDGET, 2.5])
 def test_abort_interrupts(clock: FakeClock, budget: float) -> None:
     """Abort cancels the call under way, which loses its batch to the shutdown, and every further one fails at once."""

@@ -205,7 +205,7 @@ def test_what_cannot_be_cut_is_left_out_of_the_copy_and_counted(make: Callable[[
         assert dict(owner.attributes or {}) == {"good": "va…" if limit == 3 else "value"}
     assert list(span.attributes or {}) == ["good", "bad"]
     record = wrap_span(span, limit)
-    assert (record.span_id, record.span is span) == (CONTEXT.span_id, False)
+    assert (record.span_id, record.span, record.limit) == (CONTEXT.span_id, span, limit)
     assert message(encode_stock(span, limit)) == message(encode_public(span, limit))
 
 

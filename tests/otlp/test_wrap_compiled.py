@@ -97,9 +97,26 @@ def test_what_is_hardly_a_span_is_wrapped_alike(thing: Any) -> None:
     agree(thing)
 
 
-@pytest.mark.parametrize("limit", [0, 5, 1 << 80, True, "x"])
-def test_a_limit_is_left_to_the_plain_one(limit: Any) -> None:
-    """What is to be cut is cut by the plain one."""
+@pytest.mark.parametrize("limit", [None, 0, 5, 255, (1 << 31) - 2])
+def test_a_limit_is_remembered(limit: int | None) -> None:
+    """What is to be cut is cut when it is exported, and no reason to be slow."""
+    span = made_span(attributes={"a": "x" * 50})
+    record = compiled_encoder(careful_wrap=refuse).wrap(span, limit)
+    assert (record.limit, record.span) == (limit, span)
+    assert everything(record) == everything(wrap_span(span, limit))
+
+
+@pytest.mark.parametrize("limit", [1 << 31, 1 << 80])
+def test_a_limit_that_cuts_nothing_is_none(limit: int) -> None:
+    """By either of them."""
+    span = made_span(attributes={"a": "x" * 50})
+    assert wrap_span(span, limit).limit is wrap_compiled(span, limit).limit is None
+    assert everything(wrap_compiled(span, limit)) == everything(wrap_span(span, limit))
+
+
+@pytest.mark.parametrize("limit", [1 << 80, True, "x"])
+def test_a_limit_that_is_no_small_number_is_left_to_the_plain_one(limit: Any) -> None:
+    """Whatever it makes of it."""
     asked: list[Any] = []
     span, encoder = (
         made_span(attributes={"a": "x" * 50}),

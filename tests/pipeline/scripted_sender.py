@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -20,7 +21,7 @@ class ScriptedSender:
         self.sent: list[list[str]] = []
         self.calls: list[str] = []
         self.pieces = 1
-        self.at_once = 1
+        self.at_once, self.where = 1, "the collector"
         self.flushed: bool | Exception = True
         self.limit = 1_000_000
 
@@ -32,6 +33,9 @@ class ScriptedSender:
 
     def fits(self, record: SpanRecord) -> bool:
         return record.length <= self.limit
+
+    def most_bytes(self) -> int:
+        return sys.maxsize
 
     def split(self, records: list[SpanRecord]) -> list[list[SpanRecord]]:
         if self.pieces == 1:

@@ -26,6 +26,6 @@ def streaming(*, capacity: int = 2048, max_bytes: int = 1 << 25) -> Callable[[Sh
     )
 
 
-def batches(*, max_batches: int, max_bytes: int = 1 << 25) -> Callable[[Shed, Queue], Store]:
+def batches(*, max_batches: int, max_spans: int = 1 << 20, max_bytes: int = 1 << 25) -> Callable[[Shed, Queue], Store]:
     """One of batches."""
-    return lambda shed, queue: Batches(max_batches=max_batches, batch_size=512, max_bytes=max_bytes, shed=shed)
+    return lambda shed, queue: Batches(max_batches=max_batches, max_spans=max_spans, max_bytes=max_bytes, shed=shed)

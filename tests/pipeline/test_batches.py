@@ -17,7 +17,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.shed: list[tuple[str, DropReason | Fate]] = []
-        self.batches = Batches(max_batches=3, max_bytes=100, shed=self.let_go)
+        self.batches = Batches(max_batches=3, max_spans=1000, max_bytes=100, shed=self.let_go)
         self.number = 0
 
     def let_go(self, records: Sequence[SpanRecord], reason: DropReason | Fate) -> None:

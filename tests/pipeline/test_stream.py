@@ -41,7 +41,7 @@ def test_takes_the_oldest_whatever_their_priority(
     """No more than asked for, and no more once they are of so many bytes."""
     stream, records = streamed(made, priorities)
     taken = stream.take(most, most_bytes)
-    assert taken == records[: min(most, -(-most_bytes // 10))]
+    assert taken == records[: min(most, most_bytes // 10)]
     left = records[len(taken) :]
     assert (stream.spans, stream.length) == (len(left), 10 * len(left))
     assert stream.oldest == (left[0].order if left else stream.admitted)

@@ -103,7 +103,10 @@ def test_a_batch_is_full_by_bytes_too(bench: Bench) -> None:
     bench.intake.offer(record(2, 3_000))
     assert bench.wakes == 2
     bench.worker.turn()
-    assert bench.sent == [2]
+    assert bench.sent == [1]  # two of them are larger than a batch
+    bench.clock.advance(5.0)
+    bench.worker.turn()
+    assert bench.sent == [1, 1]
 
 
 def test_while_it_waits_only_a_full_batch_wakes_it(bench: Bench) -> None:
@@ -379,18 +382,20 @@ def test_health_is_the_last_outcome_and_no_hang(bench: Bench) -> None:
 
 
 def test_a_loss_is_one_line_a_minute(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """A collector that is down for long is told once a minute, not once a batch."""
+    """A collector that refuses for long is told once a minute, with all that was lost since, not once a batch."""
     caplog.set_level(logging.WARNING, "otel_shed")
-    lost = Outcome(accepted=0, reason=DropReason.RETRY_EXHAUSTED, message="connection refused")
+    lost = Outcome(accepted=0, reason=DropReason.NOT_RETRYABLE, message="401: no token")
     bench.sender.script = [lost] * 30
     for _ in range(30):
         bench.end(4)
         bench.worker.turn()
         bench.clock.advance(3.0)
-    lines = [entry.getMessage() for entry in caplog.records]
-    assert len(lines) == 2
-    assert "4 spans lost" in lines[0]
-    assert "connection refused" in lines[0]
+    refused = "the collector refuses them (401: no token)."
+    go_on = "The program goes on and is not affected (to see why, run: otel-shed doctor)"
+    assert caplog.messages == [
+        f"otel-shed: 4 spans lost: {refused} {go_on}",
+        f"otel-shed: 80 spans lost: {refused} {go_on}",
+    ]
 
 
 def test_after_a_full_batch_another_is_expected(bench: Bench) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 from otel_shed.control.pressure import Levels, PressureReading
 from otel_shed.control.signals.error_kinds import kind_of
-from otel_shed.otlp.retry import Attempt
+from otel_shed.otlp.retry import Attempt, Verdict
 from otel_shed.outcome import DropReason, ExportError, Outcome
 
 # OTLP's ways to say "less": the specification's throttling over HTTP and gRPC.
@@ -60,6 +60,9 @@ class Exports:
         self.refusals = 0  # answers that asked for less, but for those of a collector that is out
         self.busy_since: float | None = None
         self.errors: Mapping[ExportError, int] = {}
+        # Since when no request got through, of those that may be made again; what came instead, whether by an answer.
+        self.failing_since: float | None = None
+        self.failure, self.failure_is_answer = "", False
         self._last_answer = clock()
         self._throttled_at = -math.inf
         self._told = False
@@ -84,6 +87,12 @@ class Exports:
         if throttled:
             self._throttle(attempt.retry_after or _UNSAID_WAIT_SECONDS)
         self._answered(attempt.accepted, throttled, attempt.timed_out, attempt.duration)
+        if throttled or attempt.verdict is not Verdict.RETRYABLE:
+            self.failing_since = None
+        else:
+            if self.failing_since is None:
+                self.failing_since = self._clock() - attempt.duration
+            self.failure, self.failure_is_answer = attempt.words, attempt.answered
 
     def ended(self, outcome: Outcome) -> None:
         """The export call has come to its end."""
@@ -128,6 +137,10 @@ class Exports:
         self.throttled_until = self._throttled_at + seconds
         self.asked_for = seconds
         self.refusals += seconds < _LONG_WAIT_SECONDS
+
+    def failing_for(self, now: float) -> float:
+        """Seconds since when no request has got through; 0 where the last one did, or was refused for good."""
+        return 0.0 if self.failing_since is None else max(0.0, now - self.failing_since)
 
     def is_parked(self, now: float) -> bool:
         """Whether the collector has asked for a wait so long that what it takes by the second says nothing of now."""

@@ -27,6 +27,6 @@ def tell_the_log() -> Told:
     told = Told()
     logger = logging.getLogger("otel_shed")
     logger.addHandler(told)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.DEBUG)
     logger.propagate = False
     return told

@@ -27,6 +27,20 @@ def pause() -> None:
         time.sleep(60)
 
 
+def pause_in_hub() -> None:
+    """The signal is handled in the hub, where nothing may wait as green threads do."""
+    if CASE == "gevent":
+        from gevent import monkey
+
+        monkey.patch_all()
+    else:
+        import eventlet
+
+        eventlet.monkey_patch()
+    print("ready", flush=True)
+    time.sleep(600)
+
+
 async def pause_in_loop() -> None:
     print("ready", flush=True)
     await asyncio.sleep(600)
@@ -44,6 +58,8 @@ end_spans(provider, "span", 10)
 if CASE == "ignored":
     signal.raise_signal(signal.SIGTERM)
     sys.exit(7)
+if CASE in {"gevent", "eventlet"}:
+    pause_in_hub()
 if CASE == "asyncio":
     asyncio.run(pause_in_loop())
 pause()
