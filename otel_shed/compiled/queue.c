@@ -464,6 +464,13 @@ static PyObject *queue_oldest(PyObject *object, void *closure)
     return PyLong_FromLongLong(order);
 }
 
+static PyObject *queue_is_held_here(PyObject *object, void *closure)
+{
+    (void)object;
+    (void)closure;
+    Py_RETURN_FALSE; /* no Python code runs in the middle of a step */
+}
+
 /* -- the type -- */
 
 static PyObject *queue_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -535,6 +542,7 @@ static PyMemberDef queue_members[] = {
 
 static PyGetSetDef queue_getset[] = {
     {"oldest", queue_oldest, NULL, "The order of the oldest that waits, or of the next to be admitted.", NULL},
+    {"is_held_here", queue_is_held_here, NULL, "Whether this thread is in the middle of a step.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -220,6 +220,11 @@ class Queue:
 
     # -- readings ------------------------------------------------------------------------------------------------
 
+    @property
+    def is_held_here(self) -> bool:
+        """Whether this thread is in the middle of a step, which a signal handler has interrupted."""
+        return bool(self._lock._is_owned())
+
     def mark(self) -> int:
         """How many were admitted, with all whose ``push`` has returned."""
         if self._lock._is_owned():
