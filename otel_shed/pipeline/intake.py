@@ -186,7 +186,7 @@ class Intake:
             return self._rests_until - now
         began, drained, ready = self._cpu_clock(), 0, store.ready_spans
         while True:
-            records, _ = self._queue.pop(STEP)
+            records = self._queue.pop(STEP)[0] if store.takes_in else []
             if records:
                 drained += len(records)
                 self._ledger.pop(len(records))
@@ -198,7 +198,7 @@ class Intake:
         store.resize_queue()
         self._admission.spent(drained, spent)
         # Where most of what is decided on is sent at once, decisions are not held back.
-        is_limited = self._is_worker_away or 2 * (store.ready_spans - ready) < drained
+        is_limited = store.takes_in and (self._is_worker_away or 2 * (store.ready_spans - ready) < drained)
         self._set_admission(now, is_limited=is_limited)
         rests = is_limited and not is_done and not self._is_hurried
         self._rests_until = now + spent * (1.0 / CPU_SHARE - 1.0) if rests else now
@@ -212,11 +212,15 @@ class Intake:
     def _pause(self, now: float, *, is_done: bool, has_come: bool) -> float | None:
         if not is_done:
             return max(0.0, self._rests_until - now)
-        if self.store.is_streaming:
+        store = self.store
+        if store.is_streaming:
             return None
-        due = max(0.0, self.store.due_at - now)
+        due = max(0.0, store.due_at - now)
         if self._admission.threshold:  # what it refuses wakes nobody
             due = min(due, TICK_SECONDS)
+        if not store.takes_in:  # until the export thread has taken something, which then comes here
+            self._queue.wake_when(NEVER)
+            return due
         if self._queue.wake_when(NEVER if has_come else 1):
             return 0.0
         return min(due, DRAIN_SECONDS) if has_come else due
@@ -231,7 +235,8 @@ class Intake:
     def _is_wanted(self) -> bool:
         """In the ledger: whether what is ready is what the export thread waits for; it is told once."""
         store = self.store
-        if store.ready_spans >= self.wake_at or store.ready_bytes >= self._wake_at_bytes:
+        is_full = store.ready_spans >= self.wake_at or store.ready_bytes >= self._wake_at_bytes
+        if is_full or (store.is_sated and self.wake_at < NEVER):
             self.wake_at = self._wake_at_bytes = NEVER
             return True
         return False

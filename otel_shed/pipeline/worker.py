@@ -207,7 +207,7 @@ class Worker:
             for flush in [*self._flushes]:
                 if flush.mark is None:
                     flush.mark = store.mark(flush.order)
-                if flush.mark is not None and store.is_past(flush.mark, flush.order):
+                if flush.mark is not None and store.is_past(flush.mark):
                     self._flushes.remove(flush)  # in one step: another thread may add one
                     passed.append(flush)
         return passed
@@ -226,8 +226,9 @@ class Worker:
                 self._owed = self._owed or ready
             size = self._batch_size.spans
             # While there is more to decide that is asked for, batches fill up.
-            urgent = any(flush.mark is not None for flush in self._flushes) or (self._intake.closed and pause != 0.0)
-            full = ready >= size or store.ready_bytes >= self._batch_bytes
+            is_asked = self._intake.closed or bool(self._flushes)
+            urgent = any(flush.mark is not None for flush in self._flushes) or (is_asked and pause != 0.0)
+            full = ready >= size or store.ready_bytes >= self._batch_bytes or store.is_sated
             if ready and (urgent or full or self._owed):
                 at_once = self._sender.at_once
                 batch = self._intake.take(size * at_once, self._batch_bytes * at_once)
