@@ -123,7 +123,7 @@ class Seen:
             return FlowReading()
         # Numbers that are read one after the other, without the lock: what is a span out here is right the next time.
         ledger, store = pipeline.ledger, pipeline.intake.store
-        account = ledger.account()
+        account = ledger.glance()
         admitted = ledger.queue.admitted
         return FlowReading(
             sampled=account.ended - account.unsampled,

@@ -5,7 +5,6 @@
 #include "queue.h"
 #include "record.h"
 #include "request.h"
-#include "stream.h"
 #include "summary_rows.h"
 #include "trace_ids.h"
 
@@ -24,7 +23,6 @@ static int module_exec(PyObject *module)
 {
     return add_type(module, &record_spec) < 0 || add_type(module, &encoder_spec) < 0 ||
                    add_type(module, &hot_path_spec) < 0 || add_type(module, &queue_spec) < 0 ||
-                    add_type(module, &stream_spec) < 0 ||
                    add_type(module, &summary_rows_spec) < 0 || add_type(module, &trace_ids_spec) < 0
                ? -1
                : 0;

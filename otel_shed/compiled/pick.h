@@ -1,4 +1,4 @@
-/* Which of the records in a Stream's rings go next: put into a list first, and taken away after, all or none. */
+/* Which of the records in the Queue's rings go next: put into a list first, and taken away after, all or none. */
 #ifndef OTEL_SHED_PICK_H
 #define OTEL_SHED_PICK_H
 

@@ -303,8 +303,7 @@ static PyObject *queue_pop(PyObject *object, PyObject *const *args, Py_ssize_t g
         return NULL;
     }
     LOCK(self);
-    while (pick.spans < most && pick.length < most_bytes &&
-           pick_add(self->rings, &pick, pick_oldest(self->rings, &pick))) {
+    while (pick.spans < most && pick_oldest_within(self->rings, &pick, most_bytes)) {
     }
     if (pick.records != NULL) {
         for (int priority = 0; priority < PRIORITIES; priority++) {
@@ -464,6 +463,13 @@ static PyObject *queue_oldest(PyObject *object, void *closure)
     return PyLong_FromLongLong(order);
 }
 
+static PyObject *queue_is_held_here(PyObject *object, void *closure)
+{
+    (void)object;
+    (void)closure;
+    Py_RETURN_FALSE; /* no Python code runs in the middle of a step */
+}
+
 /* -- the type -- */
 
 static PyObject *queue_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -512,7 +518,7 @@ static void queue_dealloc(PyObject *object)
 static PyMethodDef queue_methods[] = {
     {"push", queue_push_method, METH_O, "push(record, /): queue it; whether a consumer is to be woken."},
     {"book", FAST(queue_book), METH_FASTCALL, "book(kind, count=1, /): count spans that are not queued."},
-    {"pop", FAST(queue_pop), METH_FASTCALL, "pop(most, most_bytes, /): the oldest, none once they are of most_bytes."},
+    {"pop", FAST(queue_pop), METH_FASTCALL, "pop(most, most_bytes, /): the oldest, of most_bytes at most; and their bytes."},
     {"resize", FAST(queue_resize), METH_FASTCALL, "resize(max_records, max_bytes, /): hold no more; evict the rest."},
     {"wake_when", FAST(queue_wake_when), METH_FASTCALL, "wake_when(records, length, /): whether so much waits now."},
     {"admit_from", queue_admit_from, METH_O, "admit_from(threshold, /): refuse traces of a lower randomness."},
@@ -535,6 +541,7 @@ static PyMemberDef queue_members[] = {
 
 static PyGetSetDef queue_getset[] = {
     {"oldest", queue_oldest, NULL, "The order of the oldest that waits, or of the next to be admitted.", NULL},
+    {"is_held_here", queue_is_held_here, NULL, "Whether this thread is in the middle of a step.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -1,5 +1,5 @@
 /* A queue of records that grows: what is put in at its end is taken out at either. It owns a reference to each, and is
- * itself owned by a Stream. No Python code runs in here.
+ * itself owned by the Queue. No Python code runs in here.
  */
 #ifndef OTEL_SHED_RING_H
 #define OTEL_SHED_RING_H

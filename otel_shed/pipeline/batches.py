@@ -113,8 +113,16 @@ class Batches:
     def mark(self, order: int) -> int | None:
         return self._added
 
-    def is_past(self, mark: int, order: int) -> bool:
+    def is_past(self, mark: int) -> bool:
         return self._added - self.ready_spans >= mark
+
+    @property
+    def is_sated(self) -> bool:
+        return False
+
+    @property
+    def takes_in(self) -> bool:
+        return True
 
     @property
     def due_at(self) -> float:

@@ -76,4 +76,5 @@ class DecisionThread:
                         "decisions", "fault in the decision thread: %s: %s", type(error).__name__, error, exc_info=True
                     )
         finally:
+            self._thread_id = None
             running.release()

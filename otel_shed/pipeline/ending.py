@@ -45,7 +45,7 @@ class Ending:
     ) -> None:
         """``ensure_worker``: whether a thread is at work. ``grace``: seconds without progress.
 
-        ``end_threads``: see the worker and its stand-in end, in so many seconds.
+        ``end_threads``: see the pipeline's threads end, in so many seconds.
         """
         self._intake = intake
         self._ledger = ledger
@@ -151,7 +151,7 @@ class Ending:
         if not self._ensure_worker():
             self._worker.turn_here(deadline - self._clock())
             return
-        self._worker.wake()
+        self._intake.hasten()
         began = self._clock()
         while not self._worker.finished.is_set():
             now = self._clock()

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from otel_shed.outcome import DropReason
-from otel_shed.pipeline.admission_threshold import CPU_SHARE, AdmissionThreshold
+from otel_shed.pipeline.admission_threshold import CPU_SHARE, TICK_SECONDS, AdmissionThreshold
 from otel_shed.pipeline.ledger import KIND, Fate, Ledger
 from otel_shed.pipeline.queue import NEVER, Queue
 from otel_shed.pipeline.store import Batch, Shed, Store
@@ -75,16 +75,17 @@ class Intake:
         self._admission = AdmissionThreshold()
         self.closed = False
         self._batches: deque[list[SpanRecord]] = deque()
+        # What of the store's is worth waking the export thread.
+        self.wake_at, self._wake_at_bytes = 1, NEVER
         self._forget()
 
     def _forget(self) -> None:
         self._batches.clear()
         self._admission.restart()
-        self._is_worker_away = False
         self._rests_until = -math.inf
-        # What of the store's is worth waking the export thread.
-        self.wake_at, self._wake_at_bytes, self._looks_at = 1, NEVER, math.inf
-        self._queue.wake_when(1)
+        # Records with an order below this one are to be decided on at once.
+        self._asked = 0
+        self.is_left()
 
     # -- application threads -------------------------------------------------------------------------------------
 
@@ -105,8 +106,8 @@ class Intake:
 
     def tell(self) -> None:
         """So much waits that a consumer wants to know."""
-        self._queue.wake_when(NEVER)
         try:
+            self._queue.wake_when(NEVER)
             (self._call_decisions if self._is_worker_away else self._call_worker)()
         except BaseException:  # a signal handler has raised before anybody was called: the next span does it
             self._queue.wake_when(1)
@@ -121,10 +122,15 @@ class Intake:
             self._decisions.call()
 
     def _settle_batches(self) -> bool:
-        """Hold the batches that have come, unless another thread is at it; whether the export thread wants to know."""
+        """Hold the batches that have come; whether the export thread wants to know.
+
+        Where another thread is in the ledger, it does: that one may have looked just before.
+        """
         wakes = False
         lock = self._ledger.lock
-        while self._batches and not self._ledger.is_held_here and lock.acquire(False):
+        while self._batches:
+            if self._ledger.is_held_here or not lock.acquire(False):
+                return True
             try:
                 wakes = self._hold_batches() or wakes
             finally:
@@ -143,48 +149,78 @@ class Intake:
 
     # -- decisions -----------------------------------------------------------------------------------------------
 
-    def decide(self, *, wakes: bool = True) -> float | None:
+    def decide(self) -> float | None:
         """Drain the queue into the store and decide on what is due, for a slice; the seconds until there is more to do.
 
-        None while records go straight from the queue to the export thread. ``wakes`` that thread for what is ready.
+        None while records go straight from the queue to the export thread, which calls this before each look at them.
         """
         with self._ledger.lock:
-            self._hold_batches()
-            now, store = self._clock(), self.store
-            if not store.follow(now):
-                self._set_admission(now, is_limited=False)
+            # From here on nobody else decides: what this says of the queue holds until it waits.
+            self._is_worker_away = False
+            return self._decide()
+
+    def decide_while_away(self) -> float | None:
+        """Decide, on the decision thread; the seconds after which to come again, None when it is called."""
+        with self._ledger.lock:
+            if not self._is_worker_away:
                 return None
-            if now < self._rests_until and not self.closed and not store.is_due:
-                return self._rests_until - now
-            began, drained, ready = self._cpu_clock(), 0, store.ready_spans
-            while True:
-                records, _ = self._queue.pop(STEP)
-                if records:
-                    drained += len(records)
-                    self._ledger.pop(len(records))
-                    store.add_all(records, now)
-                is_done = store.look(now, STEP) and len(records) < STEP
-                spent = self._cpu_clock() - began
-                if is_done or spent >= SLICE_SECONDS:
-                    break
-            store.resize_queue()
-            self._admission.spent(drained, spent)
-            # Where most of what is decided on is sent at once, decisions are not held back.
-            is_limited = self._is_worker_away or 2 * (store.ready_spans - ready) < drained
-            self._set_admission(now, is_limited=is_limited)
-            self._rests_until = now + spent * (1.0 / CPU_SHARE - 1.0) if is_limited and not is_done else now
-            wakes = wakes and self._is_wanted()
-            pause = self._pause(now, is_done=is_done, has_come=drained > 0)
-        if wakes:
-            self._call_worker()
-        return pause
+            pause = self._decide()
+            if pause is None and self._queue.wake_when(self._worth_a_look):
+                # It is full: each push would call.
+                self._queue.wake_when(NEVER)
+                return TICK_SECONDS
+            return None if pause is None or pause == math.inf else pause
+
+    @property
+    def _worth_a_look(self) -> int:
+        """While nothing is held, so many records in the queue have the decision thread look at the control."""
+        return min(self._queue.records + WORTH_A_LOOK, self.store.queue_capacity)
+
+    def _decide(self) -> float | None:
+        self._hold_batches()
+        now, store = self._clock(), self.store
+        if not store.follow(now):
+            self._set_admission(now, is_limited=False)
+            return None
+        if now < self._rests_until and not self._is_hurried:
+            return self._rests_until - now
+        began, drained, ready = self._cpu_clock(), 0, store.ready_spans
+        while True:
+            records = self._queue.pop(STEP)[0] if store.takes_in else []
+            if records:
+                drained += len(records)
+                self._ledger.pop(len(records))
+                store.add_all(records, now)
+            is_done = store.look(now, STEP) and len(records) < STEP
+            spent = self._cpu_clock() - began
+            if is_done or spent >= SLICE_SECONDS:
+                break
+        store.resize_queue()
+        self._admission.spent(drained, spent)
+        # Where most of what is decided on is sent at once, decisions are not held back.
+        is_limited = store.takes_in and (self._is_worker_away or 2 * (store.ready_spans - ready) < drained)
+        self._set_admission(now, is_limited=is_limited)
+        rests = is_limited and not is_done and not self._is_hurried
+        self._rests_until = now + spent * (1.0 / CPU_SHARE - 1.0) if rests else now
+        return self._pause(now, is_done=is_done, has_come=drained > 0)
+
+    @property
+    def _is_hurried(self) -> bool:
+        """Whether a flush or shutdown waits for decisions."""
+        return self.closed or self.store.is_due or self._queue.oldest < self._asked
 
     def _pause(self, now: float, *, is_done: bool, has_come: bool) -> float | None:
         if not is_done:
             return max(0.0, self._rests_until - now)
-        if self.store.is_streaming:
+        store = self.store
+        if store.is_streaming:
             return None
-        due = max(0.0, self.store.due_at - now)
+        due = max(0.0, store.due_at - now)
+        if self._admission.threshold:  # what it refuses wakes nobody
+            due = min(due, TICK_SECONDS)
+        if not store.takes_in:  # until the export thread has taken something, which then comes here
+            self._queue.wake_when(NEVER)
+            return due
         if self._queue.wake_when(NEVER if has_come else 1):
             return 0.0
         return min(due, DRAIN_SECONDS) if has_come else due
@@ -196,24 +232,12 @@ class Intake:
         if self._admission.tick(now, came=came, backlog=waiting, capacity=capacity, is_limited=is_limited):
             self.store.admit_from(self._admission.threshold)
 
-    def decide_while_away(self) -> float | None:
-        """Decide, on the decision thread; the seconds after which to come again, None when it is called."""
-        with self._ledger.lock:
-            if not self._is_worker_away:
-                return None
-            pause = self.decide()
-            if pause is None and self._is_worker_away:
-                self._queue.wake_when(self._queue.records + WORTH_A_LOOK)
-            return None if pause is None or pause == math.inf else pause
-
     def _is_wanted(self) -> bool:
         """In the ledger: whether what is ready is what the export thread waits for; it is told once."""
         store = self.store
-        if store.ready_spans >= self.wake_at or store.ready_bytes >= self._wake_at_bytes:
+        is_full = store.ready_spans >= self.wake_at or store.ready_bytes >= self._wake_at_bytes
+        if is_full or (store.is_sated and self.wake_at < NEVER):
             self.wake_at = self._wake_at_bytes = NEVER
-            return True
-        if store.due_at < self._looks_at:
-            self._looks_at = store.due_at
             return True
         return False
 
@@ -227,22 +251,26 @@ class Intake:
 
     def goes(self) -> None:
         """In the ledger: the export thread is about to be in a call, and looks again before it waits."""
-        self.wake_at, self._wake_at_bytes, self._looks_at = NEVER, NEVER, -math.inf
+        self.wake_at = self._wake_at_bytes = NEVER
         self._is_worker_away = True
-        if self.store.is_streaming:
-            self._queue.wake_when(self._queue.records + WORTH_A_LOOK)
-        else:
-            self._queue.wake_when(1)
+        self._queue.wake_when(self._worth_a_look if self.store.is_streaming else 1)
 
-    def waits(self, *, for_spans: int, for_bytes: int, until: float) -> bool:
-        """In the ledger: the export thread waits for so much to be ready, or until then; whether it need not."""
-        self.wake_at, self._wake_at_bytes, self._looks_at = for_spans, for_bytes, until
+    def waits(self, *, for_spans: int, for_bytes: int) -> bool:
+        """In the ledger, after ``decide``: the export thread waits for so much to be ready; whether it need not."""
         self._is_worker_away = False
+        self.wake_at, self._wake_at_bytes = for_spans, for_bytes
         if not self.store.is_streaming:
             # Each record may end a trace, and is looked at by the timer that ``decide`` asked for.
             return self._is_wanted()
-        self.wake_at = self._wake_at_bytes = NEVER
-        return self._queue.wake_when(for_spans, for_bytes)
+        # What is behind the queue counts too.
+        behind, bytes_behind = self._ledger.pending, self.store.ready_bytes - self._queue.length
+        return self._queue.wake_when(max(1, for_spans - behind), max(1, for_bytes - bytes_behind)) or self._is_wanted()
+
+    def is_left(self) -> None:
+        """No thread waits: the next push calls the export thread."""
+        self._is_worker_away = False
+        self.wake_at, self._wake_at_bytes = 1, NEVER
+        self._queue.wake_when(1)
 
     def take(self, most: int, most_bytes: int = NEVER) -> Batch:
         """Move up to ``most`` records, and no more once they are of ``most_bytes``; these count until ``release``."""
@@ -269,6 +297,7 @@ class Intake:
         order = self._queue.mark()
         with self._ledger.lock:
             self._hold_batches()
+            self._asked = max(self._asked, order)
             self.store.decide_before(order)
         return order
 

@@ -8,10 +8,10 @@ calls anything that may block, or for longer than some milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
+from typing import Final, TypeVar
 
 from otel_shed.native import allocate_rlock
 from otel_shed.outcome import LOST_IN_EXPORT, SHED, DropReason, Outcome
@@ -47,6 +47,9 @@ class Account:
 # What a queue counts without holding it: the index of each is its kind there.
 KINDS: Final[tuple[Fate | DropReason, ...]] = (*Fate, *DropReason)
 KIND: Final[Mapping[Fate | DropReason, int]] = {fate: kind for kind, fate in enumerate(KINDS)}
+_Read = TypeVar("_Read")
+# Who interrupted a push, and so holds up whoever pops in the ledger, waits for the ledger no longer than this.
+_INTERRUPTED_SECONDS: Final = 0.05
 _UNSAMPLED, _SUMMARIZED, _WOULD_HAVE_SHED = map(KIND.__getitem__, Fate)
 
 
@@ -91,8 +94,8 @@ class Ledger:
 
     @property
     def is_held_here(self) -> bool:
-        """Whether this thread is in the middle of it."""
-        return bool(self.lock._is_owned())
+        """Whether this thread is in the middle of it, or of a step of the queue."""
+        return bool(self.lock._is_owned()) or self.queue.is_held_here
 
     # -- moves, in the ledger ------------------------------------------------------------------------------------
 
@@ -167,9 +170,7 @@ class Ledger:
     @property
     def dropped(self) -> dict[DropReason, int]:
         """Of every reason how many."""
-        with self.lock:
-            kinds = self.queue.counts()[3]
-            return {reason: count + kinds[KIND[reason]] for reason, count in self._dropped.items()}
+        return self._read(lambda: self._dropped_of(self.queue.counts()[3]))
 
     def lost_in_export(self) -> int:
         """Spans that were lost, not shed by choice."""
@@ -183,20 +184,38 @@ class Ledger:
 
     def account(self) -> Account:
         """A consistent reading."""
-        with self.lock:
-            popped, waiting, _, kinds = self.queue.counts()
-            dropped = {reason: count + kinds[KIND[reason]] for reason, count in self._dropped.items()}
-            would_have_shed = kinds[_WOULD_HAVE_SHED]
-            return Account(
-                ended=popped + waiting + sum(kinds) - would_have_shed + self._held_at_once,
-                unsampled=kinds[_UNSAMPLED],
-                queued=self.pending + waiting,
-                in_flight=self.in_flight,
-                exported=self.exported,
-                summarized=self._summarized + kinds[_SUMMARIZED],
-                submitted=self.submitted,
-                dropped={reason: count for reason, count in dropped.items() if count},
-                exports_attempted=self.exports_attempted,
-                exports_succeeded=self.exports_succeeded,
-                would_have_shed=would_have_shed,
-            )
+        return self._read(self.glance)
+
+    def _read(self, reading: Callable[[], _Read]) -> _Read:
+        if not self.queue.is_held_here:
+            with self.lock:
+                return reading()
+        # A signal handler has interrupted a push of the plain queue. A thread in the ledger may wait for the end of
+        # that push; then all that it has moved is counted.
+        is_entered = self.lock.acquire(timeout=_INTERRUPTED_SECONDS)
+        try:
+            return reading()
+        finally:
+            if is_entered:
+                self.lock.release()
+
+    def _dropped_of(self, kinds: list[int]) -> dict[DropReason, int]:
+        return {reason: count + kinds[KIND[reason]] for reason, count in self._dropped.items()}
+
+    def glance(self) -> Account:
+        """A reading without the lock, for who must not wait: what moves meanwhile is counted twice, or not at all."""
+        popped, waiting, _, kinds = self.queue.counts()
+        would_have_shed = kinds[_WOULD_HAVE_SHED]
+        return Account(
+            ended=popped + waiting + sum(kinds) - would_have_shed + self._held_at_once,
+            unsampled=kinds[_UNSAMPLED],
+            queued=self.pending + waiting,
+            in_flight=self.in_flight,
+            exported=self.exported,
+            summarized=self._summarized + kinds[_SUMMARIZED],
+            submitted=self.submitted,
+            dropped={reason: count for reason, count in self._dropped_of(kinds).items() if count},
+            exports_attempted=self.exports_attempted,
+            exports_succeeded=self.exports_succeeded,
+            would_have_shed=would_have_shed,
+        )

@@ -126,13 +126,14 @@ class Pipeline:
         return self.ledger.account()
 
     def _wake(self) -> None:
-        try:
-            self._ensure_worker()
-        except Exception as error:  # the span is queued and counted: the next one tries again
-            self.ledger.queue.wake_when(1)
-            if is_applications(error):
-                raise
-            self._log.warning("thread", "the worker could not be started: %r", error)
+        if not self._worker.is_at_work:  # nearly always it is, and nothing has to be waited for
+            try:
+                self._ensure_worker()
+            except Exception as error:  # the span is queued and counted: the next one tries again
+                self.ledger.queue.wake_when(1)
+                if is_applications(error):
+                    raise
+                self._log.warning("thread", "the worker could not be started: %r", error)
         self._worker.wake()
 
     def _ensure_worker(self) -> bool:
@@ -140,7 +141,8 @@ class Pipeline:
         with self._starting:
             if self._worker.finished.is_set():
                 return False
-            if self._is_starting or self._worker.is_at_work:
+            is_begun = self.worker_thread is not None and self.worker_thread.is_alive()
+            if self._is_starting or self._worker.is_at_work or is_begun:
                 # Where it is being started on this very thread, a signal handler has come in between.
                 return True
             self._is_starting = True
@@ -179,7 +181,7 @@ class Pipeline:
             if not self._ensure_worker():
                 self._turn_here(left)
             flush.done.wait(min(left, _LOOK_SECONDS))
-            left -= _LOOK_SECONDS
+            left = min(left - _LOOK_SECONDS, flush.deadline - self._clock())
         return flush.done.is_set() and flush.delivered
 
     def shutdown(self, timeout: float) -> None:

@@ -146,7 +146,7 @@ class Queue:
     # -- consumers -----------------------------------------------------------------------------------------------
 
     def pop(self, most: int, most_bytes: int = NEVER, /) -> tuple[list[SpanRecord], int]:
-        """Up to ``most`` of the oldest, and no more once they are of ``most_bytes``; and their bytes."""
+        """Up to ``most`` of the oldest, of ``most_bytes`` at most; and their bytes."""
         popped: list[SpanRecord] = []
         length = 0
         if self._lock._is_owned():  # a signal handler has interrupted a push
@@ -154,14 +154,17 @@ class Queue:
         with self._lock:
             self._move()
             try:
-                while len(popped) < most and length < most_bytes:
+                is_full = False
+                while len(popped) < most and not is_full:
                     occupied = [queue for queue in self._queues if queue]
                     if not occupied:
                         break
                     queue = min(occupied, key=_first_order)
                     # Where there is only one, which is nearly always, nothing has to be compared.
                     for _ in range(most - len(popped) if len(occupied) == 1 else 1):
-                        if not queue or length >= most_bytes:
+                        if not queue:
+                            break
+                        if is_full := length + queue[0].length > most_bytes:
                             break
                         popped.append(queue[0])
                         length += queue.popleft().length
@@ -219,6 +222,11 @@ class Queue:
                     queue.clear()
 
     # -- readings ------------------------------------------------------------------------------------------------
+
+    @property
+    def is_held_here(self) -> bool:
+        """Whether this thread is in the middle of a step, which a signal handler has interrupted."""
+        return bool(self._lock._is_owned())
 
     def mark(self) -> int:
         """How many were admitted, with all whose ``push`` has returned."""

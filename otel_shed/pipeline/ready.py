@@ -9,8 +9,8 @@ The rule that must stay true: what is here is counted, in spans and in bytes, un
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from otel_shed.control.threshold import randomness_of, read_ot
@@ -18,10 +18,70 @@ from otel_shed.pipeline.bucket import bucket_of
 from otel_shed.pipeline.held import HeldTrace
 from otel_shed.pipeline.ranked import Ranked
 from otel_shed.pipeline.store import Batch, Change
-from otel_shed.pipeline.stream import Stream
 from otel_shed.record import Priority, SpanRecord
 
 _Lane = OrderedDict[int, HeldTrace]
+
+
+class Stream:
+    """Spans that go one by one, in the order in which they were added, which gives each of them a number.
+
+    length: bytes of those that wait. admitted: how many were added; the next one gets this number.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[int, SpanRecord]] = deque()
+        self.length = self.admitted = 0
+
+    @property
+    def spans(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    def __iter__(self) -> Iterator[SpanRecord]:
+        return iter([record for _, record in self._waiting])
+
+    @property
+    def oldest(self) -> int:
+        """The number of the oldest that waits, or of the next to be added."""
+        return self._waiting[0][0] if self._waiting else self.admitted
+
+    def add(self, record: SpanRecord) -> None:
+        """One more waits."""
+        self._waiting.append((self.admitted, record))
+        self.admitted += 1
+        self.length += record.length
+
+    def take(self, most: int, most_bytes: int) -> list[SpanRecord]:
+        """Up to ``most`` of the oldest, of ``most_bytes`` at most."""
+        taken: list[SpanRecord] = []
+        length, waiting = 0, self._waiting
+        while waiting and len(taken) < most and length + waiting[0][1].length <= most_bytes:
+            record = waiting.popleft()[1]
+            taken.append(record)
+            length += record.length
+        self.length -= length
+        return taken
+
+    def take_back(self, since: int) -> list[SpanRecord]:
+        """Those of the number ``since`` and later, in their order: they wait here no longer."""
+        back: list[SpanRecord] = []
+        while self._waiting and self._waiting[-1][0] >= since:
+            back.append(self._waiting.pop()[1])
+        self.length -= sum([record.length for record in back])
+        return back[::-1]
+
+    def part(self, goes: Callable[[SpanRecord], bool]) -> list[SpanRecord]:
+        """Let go of those that ``goes`` is true of; it looks at all."""
+        waiting, self._waiting = self._waiting, deque()
+        gone: list[SpanRecord] = []
+        for number, record in waiting:
+            if goes(record):
+                gone.append(record)
+            else:
+                self._waiting.append((number, record))
+        self.length -= sum([record.length for record in gone])
+        return gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +112,7 @@ class Ready:
         self._lanes = self._urgent, self._fresh, self._backlog = _Lane(), _Lane(), _Lane()
         self.stream = Stream()
         self._changes: dict[SpanRecord, Change] = {}
-        # The order in the stream that each flush waits for.
+        # The number in the stream that each flush waits for.
         self._flushes: dict[int, int] = {}
         self._tickets = 0
 
@@ -185,12 +245,6 @@ class Ready:
             self._forget(trace)
         return traces
 
-    def drop_to(self, spans: int, length: int) -> list[SpanRecord]:
-        """Let go of the oldest of the lowest priority of the spans that go one by one, until only so many wait."""
-        gone = self.stream.drop_to(spans, length)
-        self._forget_changes(gone)
-        return gone
-
     def cut(self) -> list[SpanRecord]:
         """Let go of the spans that go one by one of the traces that stand lowest: of an eighth of them at least.
 
@@ -198,17 +252,16 @@ class Ready:
         """
         buckets = sorted(map(_bucket, self.stream))
         highest = buckets[len(buckets) // 8]
-        gone = self.stream.part(lambda record: _bucket(record) <= highest)
-        self._forget_changes(gone)
-        return gone
-
-    def _forget_changes(self, gone: list[SpanRecord]) -> None:
-        for record in gone if self._changes else ():
-            self._changes.pop(record, None)
+        return self._forget_changes(self.stream.part(lambda record: _bucket(record) <= highest))
 
     def take_back(self) -> list[SpanRecord]:
         """The spans that go one by one, in their order, but for those that a flush waits for: no longer in here."""
-        return self.stream.take_back(max(self._flushes.values(), default=0))
+        return self._forget_changes(self.stream.take_back(max(self._flushes.values(), default=0)))
+
+    def _forget_changes(self, gone: list[SpanRecord]) -> list[SpanRecord]:
+        for record in gone if self._changes else ():
+            self._changes.pop(record, None)
+        return gone
 
     # -- flush ---------------------------------------------------------------------------------------------------
 

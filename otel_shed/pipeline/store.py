@@ -41,6 +41,7 @@ class Batch:
         self.records = [*self.records, *more.records]
         self.changes.update(more.changes)
         self.length += more.length
+        self.popped += more.popped
 
 
 # Told of records that are let go of, and of why; it books them, and must not wait or raise.
@@ -104,10 +105,18 @@ class Store(Protocol):
         """Decide at once on what came before this order of the queue."""
 
     def mark(self, order: int) -> int | None:
-        """The mark to ask by whether what came before this order is gone; None while some is not decided on."""
+        """The mark to ask by whether what came before this order is gone; None while some is queued or undecided."""
 
-    def is_past(self, mark: int, order: int) -> bool:
-        """Whether all that was held at ``mark``, and all that was queued before ``order``, was taken or let go of."""
+    def is_past(self, mark: int) -> bool:
+        """Whether all that was held at ``mark`` was taken or let go of."""
+
+    @property
+    def is_sated(self) -> bool:
+        """Whether so much of what may be held is ready that a batch must not wait for more."""
+
+    @property
+    def takes_in(self) -> bool:
+        """Whether the queue is to be drained now; else what waits is better left there."""
 
     @property
     def due_at(self) -> float:

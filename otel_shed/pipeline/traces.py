@@ -33,6 +33,7 @@ LARGEST_SHARE = 1 / 4  # of the bounds: a larger trace is decided at once, or it
 # When there is no room, what was kept gives way if it takes more than this share, before what is undecided and of the
 # same worth: of that some may still fail.
 READY_SHARE = 1 / 4
+SATED_SHARE = 1 / 2  # a batch of so much need not wait for more
 MOST_WHILE_HOLDING = 0.85  # as a fill: the pressure is its square root, and stays below that of SHED_OPTIONAL
 STALE_SECONDS = 10.0  # longer than a few batches take: what waits for so long is a backlog
 
@@ -280,12 +281,12 @@ class Traces:
         self.is_streaming = False
         back = self._ready.take_back()
         self._decided.sent(list(self._ready.stream))
-        has_begun = [self._decided.get(record.trace_id) is not None for record in back]
-        for record, goes_on in zip(back, has_begun, strict=True):
-            if goes_on:
-                self._ready.add(record, SENT.change(record) if record.admission else None)
-            else:
+        decisions = [self._decided.get(record.trace_id) for record in back]
+        for record, decision in zip(back, decisions, strict=True):
+            if decision is None:
                 self._place(record, now)
+            else:
+                self._ready.add(record, decision.change(record))
 
     @property
     def due_at(self) -> float:
@@ -296,6 +297,15 @@ class Traces:
         """Whether a trace is to be decided on now, whatever the time is."""
         oldest = self._undecided.oldest
         return oldest is not None and oldest.order < self._decides_before
+
+    @property
+    def is_sated(self) -> bool:
+        return self.bounds.are_less_than(SATED_SHARE, self._ready.spans, self._ready.length)
+
+    @property
+    def takes_in(self) -> bool:
+        # While nothing new is held, what is too much is the queue's to evict: it knows what is worth least.
+        return self.is_holding or not self.is_sated
 
     def look(self, now: float, most: int = NEVER) -> bool:
         """Decide on up to ``most`` traces that are due; whether that was all."""
@@ -320,12 +330,15 @@ class Traces:
         self._queue.admit_from(threshold)
         # What was admitted so far says what it was held against: until it is gone, records are looked at one by one.
         self._admissions_before = max(self._admissions_before, self._queue.mark() + (1 if threshold else 0))
+        self.is_streaming = self.is_streaming and not self._admissions_before
 
     def take(self, most: int, most_bytes: int) -> Batch:
-        """Up to ``most`` spans, and no more once they are of ``most_bytes``; they stay counted until ``release``."""
+        """Up to ``most`` spans, of ``most_bytes`` at most or a single one; they stay counted until ``release``."""
         batch = self._ready.take(most, most_bytes, self._begun)
         if self.is_streaming and len(batch.records) < most and batch.length < most_bytes:
             popped, length = self._queue.pop(most - len(batch.records), most_bytes - batch.length)
+            if not (popped or batch.records):  # one that alone is larger than that goes alone
+                popped, length = self._queue.pop(min(most, 1))
             batch.records = batch.records + popped if batch.records else popped
             batch.length += length
             batch.popped = len(popped)
@@ -352,17 +365,16 @@ class Traces:
     def mark(self, order: int) -> int | None:
         """A mark for ``is_past`` once all records of an order below this one are decided on; None until then."""
         oldest = self._undecided.oldest
-        if self._queue.oldest < order and not self.is_streaming:
-            return None
-        if oldest is not None and oldest.order < order:
+        # Also where records go straight from the queue: before all of them are gone they may have to be decided on.
+        if self._queue.oldest < order or (oldest is not None and oldest.order < order):
             return None
         return self._ready.flush()
 
-    def is_past(self, mark: int, order: int) -> bool:
+    def is_past(self, mark: int) -> bool:
         """Whether all that waited at the mark has been taken, or shed."""
-        return self._ready.is_gone(mark) and self._queue.oldest >= order
+        return self._ready.is_gone(mark)
 
     def clear(self) -> None:
         """Forget all but what is taken; the caller has booked it."""
-        self._forget()
         self.bounds.keep_taken()
+        self._forget()

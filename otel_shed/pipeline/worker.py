@@ -99,17 +99,25 @@ class Worker:
     def request_flush(self, timeout: float) -> Flush:
         """Ask for a barrier after everything that has been offered so far."""
         flush = Flush(deadline=self._clock() + timeout, told=self.losses.told)
-        with self._ledger.lock:
+        with self._ledger.lock:  # in which the worker looks for flushes before it says that it has finished
             self.losses.begin(flush)
             flush.order = self._intake.barrier()
-        self._flushes.append(flush)
-        if self.finished.is_set():  # there is nobody any more who would come to it
-            self._flushes.remove(flush)
-            flush.delivered = not self.losses.since(flush)
-            flush.done.set()
+            self._flushes.append(flush)
+        if self.finished.is_set():
+            self._answer_after_the_end()
         else:
             self._intake.hasten()
         return flush
+
+    def _answer_after_the_end(self) -> None:
+        """There is nobody any more who would come to these flushes."""
+        while self._flushes:
+            try:
+                flush = self._flushes.pop()
+            except IndexError:  # another thread was faster
+                return
+            flush.delivered = not self.losses.since(flush)
+            flush.done.set()
 
     # -- the worker thread ---------------------------------------------------------------------------------------
 
@@ -118,10 +126,19 @@ class Worker:
         self._alone(self._run, 0.0)
 
     def turn_here(self, timeout: float) -> None:
-        """Turn once on the caller's thread, where none can be started; waits so long for another that does."""
+        """Do all that is due on the caller's thread, where none can be started; waits so long for another that does."""
+        deadline = self._clock() + timeout
+
+        def turns() -> None:
+            try:
+                while self.turn() == 0.0 and not self.finished.is_set() and self._clock() < deadline:
+                    pass
+            finally:
+                self._intake.is_left()
+
         self._guests.add(thread_id())
         try:
-            self._alone(self.turn, max(0.0, min(timeout, TIMEOUT_MAX)))
+            self._alone(turns, max(0.0, min(timeout, TIMEOUT_MAX)))
         finally:
             self._guests.discard(thread_id())
 
@@ -161,11 +178,13 @@ class Worker:
         looked = self._looked
         while True:
             self.last_turn = self._clock()
-            pause = self._intake.decide(wakes=False)
+            pause = self._intake.decide()
             for flush in self._passed() if self._flushes else ():
                 self._complete(flush)
             batch, pause = self._next(pause)
             if not batch.records:
+                if self.finished.is_set():
+                    self._answer_after_the_end()
                 return _sooner(pause, self._look_in(is_due=not self._expected or self._looked != looked))
             # Also between two batches: a worker that has no end of them is the one that there is most to see of.
             self._look_in(is_due=bool(self._flushes))
@@ -188,7 +207,7 @@ class Worker:
             for flush in [*self._flushes]:
                 if flush.mark is None:
                     flush.mark = store.mark(flush.order)
-                if flush.mark is not None and store.is_past(flush.mark, flush.order):
+                if flush.mark is not None and store.is_past(flush.mark):
                     self._flushes.remove(flush)  # in one step: another thread may add one
                     passed.append(flush)
         return passed
@@ -204,11 +223,12 @@ class Worker:
                 self._due = now + self._linger - self._expected
             if self._due is not None and now >= self._due:
                 self._owed = self._owed or ready
-            urgent, size = self._intake.closed or bool(self._flushes), self._batch_size.spans
-            full = ready >= size or store.ready_bytes >= self._batch_bytes
+            size = self._batch_size.spans
+            # While there is more to decide that is asked for, batches fill up.
+            is_asked = self._intake.closed or bool(self._flushes)
+            urgent = any(flush.mark is not None for flush in self._flushes) or (is_asked and pause != 0.0)
+            full = ready >= size or store.ready_bytes >= self._batch_bytes or store.is_sated
             if ready and (urgent or full or self._owed):
-                self._intake.goes()
-                self._expects_more = full and store.is_streaming and not self._guests
                 most_bytes = min(self._batch_bytes, self._sender.most_bytes())
                 batch = self._intake.take(size, most_bytes)
                 for _ in range(1, self._sender.at_once):
@@ -216,16 +236,15 @@ class Worker:
                 if 0 < self._owed <= len(batch.records) or not store.ready_spans:
                     self._due = None  # what is left, or comes, came later
                 self._owed = max(0, self._owed - len(batch.records))
-                return batch, None
+                if batch.records:  # or it was evicted just now
+                    self._intake.goes()
+                    self._expects_more = full and store.is_streaming and not self._guests
+                    return batch, None
             # After a full batch more is expected: then the first span of the next one is not worth a wake-up.
             self._expected, self._expects_more = EXPECTED_SHARE * self._linger if self._expects_more else 0.0, False
             gathers = self._due is not None or self._expected > 0.0
             pause = _sooner(pause, self._due - now if self._due is not None else self._expected or None)
-            need_not = self._intake.waits(
-                for_spans=size if gathers else 1,
-                for_bytes=self._batch_bytes,
-                until=math.inf if pause is None else now + pause,
-            )
+            need_not = self._intake.waits(for_spans=size if gathers else 1, for_bytes=self._batch_bytes)
             is_empty = not (store.ready_spans or store.holds_undecided or self._ledger.queue.records)
             if self._intake.closed and not self._flushes and (is_empty or self._ledger.abandoned):
                 self.finished.set()

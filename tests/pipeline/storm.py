@@ -1,7 +1,8 @@
 """A storm on a clock that only the simulation moves: interleaved traces, those that are held, and a slow collector.
 
-The traces held and the policy are the real ones. The worker is a loop that takes a batch when the collector has worked
-through the one before; the phase follows from what is ready, and what the collector takes is known from when it sheds.
+The queue, the traces held and the policy are the real ones. The worker is a loop that takes a batch when the collector
+has worked through the one before; the phase follows from what is ready, and what the collector takes is known from when
+it sheds.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from otel_shed.control.policy import BudgetPolicy, Conditions
 from otel_shed.control.threshold import adjusted_count
 from otel_shed.outcome import DropReason
+from otel_shed.pipeline.ledger import Ledger
+from otel_shed.pipeline.queue import NEVER
 from otel_shed.pipeline.traces import Traces
 from otel_shed.record import Priority, SpanRecord
 from tests.pipeline.made_records import made_record
@@ -82,9 +85,11 @@ class Storm:
         self._in_flight: list[SpanRecord] = []
         self._free_at = 0.0
         self.holds = False
+        self.queue = Ledger().queue
         self.traces = Traces(
             policy=BudgetPolicy(conditions=self._conditions),
             shed=self._count,
+            queue=self.queue,
             holds=lambda: self.holds,
             capacity=2048,
             max_spans=self.max_spans,
@@ -123,8 +128,14 @@ class Storm:
         for trace_id, number in self._ends.pop(round(self.now / STEP), ()):
             failed = number == 1 and self.found[trace_id].failed
             self.spans += 1
-            self.traces.add_all([made_record(trace_id, number, number // 2, failed=failed)], self.now)
+            self.queue.push(made_record(trace_id, number, number // 2, failed=failed))
+            self._decide()
             self.most_held = max(self.most_held, self.traces.bounds.spans)
+
+    def _decide(self) -> None:
+        if self.traces.follow(self.now):
+            while self.traces.takes_in and (records := self.queue.pop(BATCH, NEVER)[0]):
+                self.traces.add_all(records, self.now)
 
     def _watch(self) -> None:
         ready = self.traces.ready_spans
@@ -133,6 +144,7 @@ class Storm:
         self._sheds = self._sheds or ready >= SHEDS_AT
 
     def _work(self) -> None:
+        self._decide()
         self.traces.look(self.now)
         while self.now >= self._free_at:
             if self._in_flight and self.down(self.now):

@@ -293,7 +293,7 @@ def test_without_a_thread_flushes_take_turns(monkeypatch: pytest.MonkeyPatch) ->
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr("otel_shed.pipeline.pipeline.start_thread", no_thread)
-    monkeypatch.setattr("otel_shed.pipeline.sweeper.start_thread", no_thread)
+    monkeypatch.setattr("otel_shed.pipeline.decision_thread.start_thread", no_thread)
     stall, asked, delivered = Stall(), threading.Event(), []
 
     def lose(records: Sequence[SpanRecord]) -> Outcome:
@@ -367,15 +367,17 @@ def test_the_end_of_the_process_delivers_what_nobody_shut_down() -> None:
     assert sender.calls.count("shutdown") == 1
 
 
-def test_a_reading_that_sweeps_the_inbox_wakes_the_worker() -> None:
-    """Whoever counts a span that has just ended also sees to it that it is exported."""
-    pipeline = make_pipeline(ScriptedSender(), linger=0.1)
-    pipeline.intake.inbox.append(pipeline.sender.record(ended_span()))  # as if its thread had been stopped just there
-    assert read_stats([pipeline]).queued == 1
-    deadline = time.monotonic() + 10
-    while not pipeline._worker.last_outcome and time.monotonic() < deadline:
-        time.sleep(0.001)
-    assert read_stats([pipeline]).exported == 1
+def test_a_reading_has_every_span_that_ended_before_it() -> None:
+    """Whatever our threads are at, and without waiting for them to decide on anything."""
+    stall = Stall()
+    pipeline = make_pipeline(ScriptedSender([stall]))
+    for number in range(1, 40):
+        pipeline.admit(ended_span())
+        stats = read_stats([pipeline])
+        assert (stats.ended, stats.queued + stats.in_flight) == (number, number)
+    stall.go_on.set()
+    assert pipeline.flush(10.0)
+    assert read_stats([pipeline]).exported == 39
 
 
 class RaisingHandler(logging.Handler):

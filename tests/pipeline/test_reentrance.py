@@ -56,7 +56,7 @@ def _without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_thread(**_: object) -> None:
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
-    for module in ("otel_shed.pipeline.pipeline", "otel_shed.pipeline.sweeper", "otel_shed.pipeline.lifecycle"):
+    for module in ("otel_shed.pipeline.pipeline", "otel_shed.pipeline.decision_thread", "otel_shed.pipeline.lifecycle"):
         monkeypatch.setattr(f"{module}.start_thread", no_thread)
 
 

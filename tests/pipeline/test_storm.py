@@ -28,7 +28,7 @@ def test_what_survives_a_storm() -> None:
     assert calm.estimated == calm.all
     assert calm.slowest < storm.duration + 3.0
     # And there is no span of which nobody knows.
-    assert storm.spans == storm.delivered_spans + storm.shed.total() + storm.traces.bounds.spans
+    assert storm.spans == storm.delivered_spans + storm.shed.total() + storm.traces.bounds.spans + storm.queue.records
     assert storm.most_held <= storm.max_spans
     assert set(storm.shed) == {DropReason.OVER_BUDGET}
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 import pytest
 
 from otel_shed.control.threshold import NEVER, format_ot, threshold_of
 from otel_shed.outcome import DropReason
+from otel_shed.pipeline.ledger import Ledger
 from otel_shed.pipeline.store import Change
 from otel_shed.pipeline.traces import Traces
 from otel_shed.pipeline.verdict import Policy, TraceView, Verdict
@@ -22,11 +24,11 @@ OVER_BUDGET = Verdict(DropReason.OVER_BUDGET)
 
 def undecided(traces: Traces) -> int:
     """Spans of traces on which there is no decision yet."""
-    return traces.bounds.spans - traces.ready_spans - traces.bounds.taken_spans
+    return sum(len(trace.records) for trace in traces._undecided.traces.values())
 
 
 class Held:
-    """Traces under test, with what they told."""
+    """Traces under test behind a queue that is drained as an intake does it, with what they told."""
 
     def __init__(self, policy: Policy | Verdict = KEEP, *, holding: bool = True, **settings: float) -> None:
         self.views: list[TraceView] = []
@@ -34,9 +36,12 @@ class Held:
         self.policy = policy
         how: dict[str, float] = {"max_spans": 1000, "max_bytes": MANY, "trace_timeout": 30.0} | settings
         self.wanted = False
+        self.ledger = Ledger()
+        self.queue = self.ledger.queue
         self.traces = Traces(
             policy=self._decide,
             shed=lambda records, reason: self.shed.extend((record, reason) for record in records),  # type: ignore[arg-type, misc]
+            queue=self.queue,
             holds=lambda: self.wanted,
             capacity=MANY,
             **how,  # type: ignore[arg-type]
@@ -45,7 +50,7 @@ class Held:
 
     def hold(self, wanted: bool, now: float) -> None:
         self.wanted = wanted
-        self.traces.hold(wanted, now)
+        self.drain(now)
 
     def _decide(self, trace: TraceView) -> Verdict:
         self.views.append(trace)
@@ -53,12 +58,30 @@ class Held:
 
     def add(self, *records: SpanRecord, now: float = 0.0) -> None:
         for record in records:
-            self.traces.add_all([record], now)
+            assert not self.queue.push(record)
+            self.drain(now)
+
+    def drain(self, now: float) -> None:
+        if self.traces.follow(now):
+            while self.traces.takes_in and (records := self.queue.pop(16)[0]):
+                self.traces.add_all(records, now)
+            self.traces.look(now)
+            self.traces.resize_queue()
+
+    def flush(self, now: float) -> int:
+        """Have all that has ended decided on; the mark to ask by, of a flush that is asked for now."""
+        order = self.queue.mark()
+        self.traces.decide_before(order)
+        self.drain(now)
+        mark = self.traces.mark(order)
+        assert mark is not None
+        return mark
 
     def take(self, most: int = 1000) -> list[SpanRecord]:
         """What the worker gets, which it is done with at once."""
         batch = self.traces.take(most, MANY)
         self.traces.release(len(batch.records), batch.length)
+        self.traces.resize_queue()
         self.changes = batch.changes
         return batch.records
 
@@ -136,19 +159,25 @@ def test_a_trace_without_local_root_is_decided_when_its_time_is_over() -> None:
     held = Held(trace_timeout=30.0)
     held.add(made_record(1, 2, 1), now=10.0)
     held.add(made_record(1, 3, 1), now=35.0)
-    assert held.traces.look(39.0) == 1.0
+    assert held.traces.due_at == 40.0
+    assert held.traces.look(39.0)
     assert held.take() == []
-    assert held.traces.look(40.0) is None
+    assert held.traces.look(40.0)
+    assert held.traces.due_at == math.inf
     assert ids(held.take()) == [(1, 2), (1, 3)]
     assert held.views[0].duration is None
 
 
-def test_spans_that_end_see_to_the_timeouts_themselves() -> None:
-    """A worker that hangs in an export does not stop decisions."""
+def test_a_look_decides_on_no_more_than_it_may() -> None:
+    """The oldest first; it says whether that was all, and the rest stays due."""
     held = Held(OVER_BUDGET, trace_timeout=30.0)
-    held.add(made_record(1, 2, 1), now=0.0)
-    held.add(made_record(2, 2, 1), now=31.0)
-    assert ids(held.shed_for(DropReason.OVER_BUDGET)) == [(1, 2)]
+    held.add(*[made_record(number, 2, 1) for number in range(5)])
+    assert not held.traces.look(31.0, 2)
+    assert ids(held.shed_for(DropReason.OVER_BUDGET)) == [(0, 2), (1, 2)]
+    assert not held.traces.look(31.0, 2)
+    assert held.traces.due_at == 30.0
+    assert held.traces.look(31.0, 2)
+    assert len(held.shed) == 5
 
 
 def test_late_spans_follow_the_decision() -> None:
@@ -293,7 +322,7 @@ def test_without_room_what_stands_lowest_goes_whatever_its_threshold() -> None:
     high = [made_record(number, 2, 1, randomness=NEVER - 1) for number in range(4, 9)]
     held.add(*low, failed, *high)
     assert held.shed_for(DropReason.OVER_BUDGET) == low
-    held.traces.mark(1.0)
+    held.flush(1.0)
     assert held.take() == [failed, *high]
     assert {change.threshold for change in held.changes.values()} == {NEVER // 16}
     assert failed not in held.changes
@@ -389,10 +418,11 @@ def test_full_of_what_is_kept_lets_go_of_whole_traces() -> None:
 
 def test_bytes_are_bounded_too() -> None:
     """Large spans make room as many small ones do."""
-    held = Held(OVER_BUDGET, max_bytes=1000)
-    for number in range(10):
-        held.add(made_record(number, 2, 1, length=300))
-        assert held.traces.held_bytes <= 1000
+    held = Held(OVER_BUDGET, max_bytes=1000, max_queue_size=1000)
+    for number in range(9):
+        held.add(made_record(number, 2, 1, length=200))
+        assert held.traces.held_bytes <= 800
+    assert undecided(held.traces) == 4
 
 
 def test_bytes_in_the_workers_hands_count() -> None:
@@ -409,13 +439,13 @@ def test_bytes_in_the_workers_hands_count() -> None:
 
 def test_what_goes_out_as_it_comes_drops_the_oldest_of_the_lowest_priority() -> None:
     """Nothing is put together there: the newest stay, in spans and in bytes."""
-    held = Held(holding=False, max_bytes=1000)
-    held.traces.capacity = 8
+    held = Held(holding=False, max_bytes=1000, max_queue_size=8)
     held.add(made_record(1, 2, 1, priority=Priority.HIGH), *[made_record(number, 2, 1) for number in range(2, 12)])
-    assert not held.traces.is_holding
-    assert [record.trace_id for record in held.shed_for(DropReason.QUEUE_FULL)] == [2, 3, 4]
+    assert held.traces.is_streaming
+    assert held.ledger.dropped[DropReason.QUEUE_FULL] == 3
     held.add(made_record(12, 2, 1, length=500))
     assert [record.trace_id for record in held.take()] == [1, 8, 9, 10, 11, 12]
+    assert held.shed == []
 
 
 def test_a_trace_larger_than_its_share_is_decided_at_once() -> None:
@@ -454,7 +484,7 @@ def test_traces_that_are_cut_lose_the_rest_and_the_others_nothing() -> None:
 
     held = Held(holding=False, max_spans=100)
     held.add(*spans(2))
-    assert len(held.take()) == 60
+    assert len(held.take(60)) == 60
     held.hold(True, 0.0)
     held.add(*spans(3), *spans(4), *spans(5), *spans(6))
     assert held.traces.bounds.spans <= 100
@@ -480,7 +510,7 @@ def test_a_flush_does_not_wait_for_what_is_cut() -> None:
     held.take()
     held.hold(True, 0.0)
     held.add(*flushed)
-    ticket = held.traces.mark(0.0)
+    ticket = held.flush(0.0)
     held.add(*after)
     waits = {*flushed} - {record for record, _ in held.shed}
     assert 0 < len(waits) < 60
@@ -498,7 +528,7 @@ def test_a_hundred_thousand_open_traces() -> None:
     for number in range(100_000):
         held.add(made_record(number, 2, 1, randomness=number * 7919 % 100_000 * step, length=1), now=number / 1000)
         assert held.traces.bounds.spans <= 5000
-    held.traces.mark(100.0)
+    held.flush(100.0)
     taken = held.take(100_000)
     assert len(held.views) == 100_000
     assert len(held.shed) + len(taken) == 100_000
@@ -571,7 +601,7 @@ def test_a_flush_decides_on_everything_and_goes_first() -> None:
     held = Held()
     waits, undecided = trace(1), trace(2)
     held.add(*waits, undecided[0])
-    ticket = held.traces.mark(1.0)
+    ticket = held.flush(1.0)
     held.add(*trace(3), now=1.0)
     assert [view.trace_id for view in held.views] == [1, 2, 3]
     assert held.take(3) == waits
@@ -585,27 +615,63 @@ def test_a_flush_waits_for_streaming_spans() -> None:
     """Those that ended before it, and no others."""
     held = Held(holding=False)
     held.add(*[made_record(number) for number in range(5)])
-    ticket = held.traces.mark(0.0)
+    order = held.queue.mark()
     held.add(*[made_record(number) for number in range(5, 9)])
     held.take(4)
-    assert not held.traces.is_past(ticket)
+    assert held.traces.mark(order) is None
     held.take(1)
+    ticket = held.traces.mark(order)
+    assert ticket is not None
     assert held.traces.is_past(ticket)
 
 
-def test_holding_does_not_hold_what_a_flush_waits_for() -> None:
-    """The phase may change in the middle of a flush; then the rest of their traces follows them."""
-    held = Held(OVER_BUDGET, holding=False)
+def test_a_flush_goes_on_when_traces_are_held_from_now_on() -> None:
+    """What was queued before it is decided on at once, as far as it has come, and is waited for until it has gone."""
+    held = Held(holding=False)
     before, after = trace(1), trace(2)
     held.add(*before[:2])
-    ticket = held.traces.mark(0.0)
-    held.add(*after)
+    order = held.queue.mark()
+    held.traces.decide_before(order)
+    held.add(after[0])
     held.hold(True, 0.0)
-    held.add(before[2])
-    assert held.take(2) == before[:2]
-    assert held.traces.is_past(ticket)
-    assert held.take() == before[2:]
-    assert [record for record, _ in held.shed] == after
+    assert ([view.trace_id for view in held.views], undecided(held.traces)) == ([1], 1)
+    mark = held.traces.mark(order)
+    assert mark is not None
+    assert held.take(1) == before[:1]
+    assert not held.traces.is_past(mark)
+    held.add(before[2], *after[1:])
+    assert held.take(1) == before[1:2]
+    assert held.traces.is_past(mark)
+    assert held.take() == [*after, before[2]]
+
+
+def test_a_flush_goes_on_when_traces_are_no_longer_held() -> None:
+    """It waits for what was held and for what has come since and is to be queued behind that."""
+    held = Held(trace_timeout=5.0)
+    first, second = trace(1), trace(2)
+    held.add(*first, second[0])
+    mark = held.flush(0.0)
+    held.hold(False, 0.0)
+    held.add(*second[1:], *trace(3))
+    assert not held.traces.is_past(mark)
+    assert held.take(3) == first
+    assert not held.traces.is_past(mark)
+    assert held.take(3) == second
+    assert held.traces.is_past(mark)
+    assert len(held.take()) == 3
+
+
+def test_a_flush_does_not_decide_on_what_comes_after_it() -> None:
+    """Whatever way the span has taken by then: it is the queue's number of it that tells."""
+    held = Held(trace_timeout=5.0)
+    held.add(*trace(1))
+    held.flush(0.0)
+    held.hold(False, 0.0)
+    held.add(made_record(2, 2, 1))  # goes by itself, and is put back when traces are held again
+    held.hold(True, 0.0)
+    assert undecided(held.traces) == 1
+    held.flush(0.0)
+    assert undecided(held.traces) == 0
 
 
 def test_a_fork_leaves_everything_to_the_parent() -> None:
@@ -628,6 +694,210 @@ def test_giving_up_forgets_all_but_what_is_taken() -> None:
     held.traces.release(len(batch.records), batch.length)
     assert held.traces.bounds.spans == held.traces.held_bytes == 0
     assert held.take() == []
+
+
+# -- refused at the queue ------------------------------------------------------------------------------------------
+
+
+# Their randomness is in the trace id: the compiled queue looks for another one in the bytes of a record, of which these
+# have none.
+LAST = NEVER - 1
+
+
+def changed(held: Held) -> dict[tuple[int, int], int | None]:
+    """The thresholds that the spans taken last are to say, where they have to be told."""
+    return {(record.trace_id, record.span_id): change.threshold for record, change in held.changes.items()}
+
+
+def test_what_was_admitted_by_a_threshold_says_so() -> None:
+    """Each span that was, and no other: none from before, and none that is HIGH or CRITICAL by itself."""
+    held = Held()
+    before = made_record(HALF, 4, 1)
+    held.add(before)
+    held.traces.admit_from(HALF)
+    high, critical = [
+        made_record(HALF, span_id, 1, priority=priority)
+        for span_id, priority in ((3, Priority.HIGH), (2, Priority.CRITICAL))
+    ]
+    low, root = made_record(HALF, 5, 1, priority=Priority.LOW), made_record(HALF, 1)
+    held.add(high, critical, low, root, *trace(HALF - 1))
+    assert held.take() == [before, high, critical, low, root]
+    assert changed(held) == {(HALF, 5): HALF, (HALF, 1): HALF}
+    assert held.ledger.dropped[DropReason.OVER_BUDGET] == 3
+    assert held.views[0].threshold == HALF
+
+
+def test_a_threshold_is_raised_and_never_lowered() -> None:
+    """The highest counts: that of the policy, the one that the span came with, and the one that admitted it."""
+    held = Held(by_threshold(0.5))
+    held.traces.admit_from(HALF // 2)
+    records = trace(LAST, spans=4)
+    for record, threshold in zip(records, [None, 5, HALF, HALF + 5], strict=True):
+        owe(record, threshold)
+    held.add(*records)
+    held.take()
+    assert changed(held) == {(LAST, 4): HALF, (LAST, 3): HALF}
+    held.policy = KEEP
+    records = trace(LAST - 1, spans=4)
+    for record, threshold in zip(records, [None, 5, HALF // 2, HALF], strict=True):
+        owe(record, threshold)
+    held.add(*records)
+    held.take()
+    assert changed(held) == {(LAST - 1, 4): HALF // 2, (LAST - 1, 3): HALF // 2}
+
+
+def test_late_spans_say_what_they_were_admitted_by() -> None:
+    """Of a trace that went out before: each its own, or the decision's where that is higher."""
+    held = Held(by_threshold(0.5))
+    held.add(*trace(LAST))
+    assert len(held.take()) == 3
+    for span_id, threshold in ((10, HALF // 2), (11, HALF + 7), (12, 0)):
+        held.traces.admit_from(threshold)
+        held.add(made_record(LAST, span_id, 1))
+    held.take()
+    assert changed(held) == {(LAST, 10): HALF, (LAST, 11): HALF + 7, (LAST, 12): HALF}
+
+
+def test_what_was_admitted_says_so_after_holding_has_ended() -> None:
+    """Records are looked at one by one until none is queued that was held against a threshold."""
+    held = Held(trace_timeout=1.0)
+    held.traces.admit_from(HALF)
+    held.wanted = False
+    held.queue.push(made_record(HALF, 1))  # nobody has looked yet
+    held.traces.admit_from(0)
+    held.queue.push(made_record(2, 1))
+    held.traces.hold(False, 10.0)
+    assert not held.traces.is_streaming
+    held.drain(10.0)
+    assert held.traces.is_streaming
+    held.add(made_record(3, 1))
+    assert ids(held.take()) == [(HALF, 1), (2, 1), (3, 1)]
+    assert changed(held) == {(HALF, 1): HALF}
+
+
+def test_a_threshold_ends_the_straight_way() -> None:
+    """Whenever it is set: a record that has to say it does not go straight from the queue."""
+    held = Held(holding=False)
+    held.drain(0.0)
+    held.traces.admit_from(HALF)
+    held.queue.push(made_record(HALF, 1))
+    held.traces.admit_from(0)
+    held.drain(0.0)
+    held.take()
+    assert changed(held) == {(HALF, 1): HALF}
+    held.drain(0.0)
+    assert held.traces.is_streaming
+
+
+def test_what_is_put_together_again_says_what_it_did() -> None:
+    """A late span that waits to go by itself when traces are held again: its decision's threshold, or its own."""
+    held = Held(by_threshold(0.5), trace_timeout=100.0)
+    held.add(*trace(LAST))
+    held.take()
+    held.hold(False, 0.0)
+    held.traces.admit_from(HALF // 2)
+    held.add(made_record(LAST, 10, 1), made_record(LAST - 1, 10, 1))
+    held.hold(True, 0.0)
+    held.policy = KEEP
+    held.flush(0.0)
+    assert ids(held.take()) == [(LAST - 1, 10), (LAST, 10)]
+    assert changed(held) == {(LAST, 10): HALF, (LAST - 1, 10): HALF // 2}
+    assert held.traces._ready._changes == {}
+
+
+# -- the queue and the traces ---------------------------------------------------------------------------------------
+
+
+def test_an_eighth_of_the_bytes_is_the_queues() -> None:
+    """And what traces do not take of the rest; what the worker has in hands counts with them."""
+    held = Held(max_bytes=1000, max_queue_size=1000)
+    held.add(*[made_record(number, 2, 1, length=100) for number in range(7)])
+    assert held.traces.bounds.length == 700
+    records = [made_record(number, 2, 1, length=100) for number in range(10, 15)]
+    for record in records:
+        held.queue.push(record)
+        assert held.traces.held_bytes <= 1000
+    assert held.queue.records == 3
+    assert held.ledger.dropped[DropReason.QUEUE_FULL] == 2
+    held.drain(0.0)
+    assert held.traces.bounds.length <= 875
+    held.flush(0.0)
+    batch = held.traces.take(100, MANY)
+    held.traces.resize_queue()
+    for record in records:
+        held.queue.push(record)
+        assert held.traces.held_bytes <= 1000
+    held.traces.release(len(batch.records), batch.length)
+    assert held.traces.held_bytes == held.queue.length > 0
+
+
+@pytest.mark.parametrize("most", [1, 2, 8, 100])
+@pytest.mark.parametrize("holding", [True, False])
+def test_no_more_wait_than_the_queue_may_have(most: int, holding: bool) -> None:
+    """In it and behind it together, also across a change of phase and while a batch is in the worker's hands."""
+    held = Held(max_spans=1000, max_queue_size=most, holding=holding)
+
+    def waiting() -> int:
+        return held.queue.records + held.traces.bounds.waiting
+
+    in_hands: list[tuple[int, int]] = []
+    for number in range(600):
+        held.queue.push(made_record(number // 3, 3 - number % 3, int(number % 3 < 2), randomness=number * 7 % 600))
+        assert waiting() <= most
+        if number % 50 == 49:
+            held.wanted = not held.wanted
+        if number % 7 == 0:
+            held.drain(number / 10)
+            assert waiting() <= most
+        if number % 60 == 59:
+            batch = held.traces.take(most, MANY)
+            held.traces.resize_queue()
+            in_hands.append((len(batch.records), batch.length))
+            assert waiting() <= most
+    for spans, length in in_hands:
+        held.traces.release(spans, length)
+    evicted = held.ledger.dropped[DropReason.QUEUE_FULL]
+    assert evicted + len(held.shed) + sum(spans for spans, _ in in_hands) + waiting() == 600
+
+
+def test_the_phase_changes_while_the_queue_is_full() -> None:
+    """What is too much for the traces is decided on, by the policy; nothing of it is evicted or lost."""
+    held = Held(by_threshold(0.5), holding=False, max_queue_size=400)
+    step = -(-NEVER // 200)
+    for number in range(200):
+        held.add(*trace(number, spans=2, randomness=number * step))
+    assert held.queue.records == 400
+    held.hold(True, 0.0)
+    assert held.queue.records == 0
+    assert held.traces.bounds.waiting <= 350
+    assert held.ledger.dropped[DropReason.QUEUE_FULL] == 0
+    assert {why for _, why in held.shed} == {DropReason.OVER_BUDGET}
+    taken = held.take()
+    assert len(taken) + len(held.shed) == 400
+    assert [record.trace_id for record in taken[::2]] == list(range(100, 200))
+
+
+def test_what_is_too_much_stays_in_the_queue_while_nothing_new_is_held() -> None:
+    """There the oldest of the lowest priority is evicted; no trace that has begun to go out is cut for it."""
+    held = Held(max_queue_size=80, trace_timeout=1000.0)
+    held.policy = OVER_BUDGET
+    held.add(*trace(1))
+    assert len(held.shed) == 3
+    held.hold(False, 0.0)
+    assert not held.traces.is_streaming  # there is a decision that late spans follow
+    critical = made_record(2, 1, priority=Priority.CRITICAL)
+    held.add(critical, *[made_record(number, 1) for number in range(3, 200)], made_record(1, 9, 1))
+    assert held.traces.is_sated
+    assert held.queue.records + held.traces.bounds.waiting == 80
+    taken: list[SpanRecord] = []
+    while records := held.take(10):
+        held.drain(0.0)
+        taken += records
+    assert taken[0] is critical
+    assert ids(taken[-40:]) == [(number, 1) for number in range(160, 200)]
+    assert {why for _, why in held.shed} == {DropReason.OVER_BUDGET}
+    assert len(held.shed) == 4
+    assert held.ledger.dropped[DropReason.QUEUE_FULL] + len(taken) == 198
 
 
 # -- the policy is the application's --------------------------------------------------------------------------------

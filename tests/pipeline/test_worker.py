@@ -29,7 +29,6 @@ class Bench:
         self.intake = Intake(
             ledger=self.ledger,
             store=streaming(capacity=100, max_bytes=10_000),
-            max_bytes=100_000,
             clock=clock,
             wake=self.woken,
         )
@@ -198,16 +197,13 @@ def test_a_flush_that_is_asked_for_as_the_worker_ends(bench: Bench, monkeypatch:
 
 
 def test_flushes_after_the_end_are_told_of_a_loss(bench: Bench) -> None:
-    """Each that was asked for before anybody had been told; a later one is not."""
+    """The first one; who asks later has been told of it."""
     bench.sender.script = [Outcome(accepted=0, reason=DropReason.RETRY_EXHAUSTED)]
     bench.end(4)
     bench.intake.close()
     bench.worker.run()
-    flushes = [bench.worker.request_flush(10.0) for _ in range(2)]
-    bench.intake.sweep()
-    flushes.append(bench.worker.request_flush(10.0))
-    bench.intake.sweep()
-    assert [(flush.done.is_set(), flush.delivered) for flush in flushes] == [(True, False), (True, False), (True, True)]
+    flushes = [bench.worker.request_flush(10.0) for _ in range(3)]
+    assert [(flush.done.is_set(), flush.delivered) for flush in flushes] == [(True, False), (True, True), (True, True)]
 
 
 def test_after_a_batch_that_took_too_long_come_smaller_ones(bench: Bench) -> None:
@@ -252,7 +248,8 @@ def test_what_is_lost_later_does_not_fail_an_earlier_flush(bench: Bench) -> None
 
 def test_what_the_queue_dropped_does_not_fail_a_flush(bench: Bench) -> None:
     """Overflow is a choice: the account tells of it, not the barrier."""
-    bench.intake.store.capacity = 2
+    bench.intake.store.max_queue_size = 2
+    bench.intake.store.resize_queue()
     bench.end(5)
     flush = bench.worker.request_flush(10.0)
     bench.worker.turn()
@@ -424,25 +421,6 @@ def test_what_came_while_a_batch_was_expected_waits_no_longer_for_that(bench: Be
     assert bench.worker.turn() is None  # that was no full one
 
 
-def test_who_fills_the_queue_gives_way_to_quick_calls(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that took long may be chance; after two it does not, nor after calls that came to nothing."""
-    given: list[bool] = []
-    goes = bench.intake.goes
-
-    def watched(*, is_brief: bool) -> None:
-        given.append(is_brief)
-        goes(is_brief=is_brief)
-
-    monkeypatch.setattr(bench.intake, "goes", watched)
-    quick, long = Outcome(accepted=4, duration=0.01), Outcome(accepted=4, duration=0.5)
-    refused = Outcome(accepted=0, reason=DropReason.NOT_RETRYABLE, duration=0.01)
-    bench.sender.script = [quick, long, quick, long, long, quick, refused, refused, quick]
-    for _ in range(9):
-        bench.end(4)
-        bench.worker.turn()
-    assert given == [True, True, True, True, True, False, True, True, False]
-
-
 def looks_of(bench: Bench) -> list[float]:
     """When the worker looks, from now on, in seconds from now."""
     looks: list[float] = []
@@ -497,7 +475,6 @@ def test_what_was_left_over_when_the_time_came_does_not_wait_again(bench: Bench)
     bench.end(3)
     assert bench.worker.turn() == 5.0
     bench.end(6)
-    bench.intake.settle_inbox()  # as a reading of everything that has ended does
     bench.clock.advance(5.0)
 
     def meanwhile(records: Sequence[SpanRecord]) -> Outcome:
