@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -11,13 +12,14 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from otel_shed.outcome import DropReason, Outcome
-from otel_shed.pipeline.intake import Intake
+from otel_shed.pipeline.intake import DRAIN_SECONDS, Intake
 from otel_shed.pipeline.ledger import Ledger
 from otel_shed.pipeline.pipeline import Pipeline
+from otel_shed.pipeline.queue import Queue
 from otel_shed.pipeline.store import Change, Shed
 from otel_shed.pipeline.traces import Traces
 from otel_shed.pipeline.verdict import Policy, TraceView, Verdict, keep_all
-from otel_shed.pipeline.worker import SWEEP_SECONDS, Worker
+from otel_shed.pipeline.worker import Worker
 from otel_shed.record import SpanRecord
 from otel_shed.stats import read_stats
 from otel_shed.testing.clock import FakeClock
@@ -57,11 +59,23 @@ def made(trace_id: int, span_id: int, parent_id: int = 0) -> ReadableSpan:
     )
 
 
-def holding(policy: Policy = keep_all, *, max_spans: int = 1000, timeout: float = TIMEOUT) -> Callable[[Shed], Traces]:
-    return lambda shed: Traces(
+Store = Callable[[Shed, Queue], Traces]
+
+
+def holding(
+    policy: Policy = keep_all,
+    *,
+    max_spans: int = 1000,
+    timeout: float = TIMEOUT,
+    holds: Callable[[], bool] = lambda: True,
+    max_queue_size: int | None = None,
+) -> Store:
+    return lambda shed, queue: Traces(
         policy=policy,
         shed=shed,
-        holds=lambda: True,
+        queue=queue,
+        holds=holds,
+        max_queue_size=max_queue_size,
         capacity=100,
         max_spans=max_spans,
         max_bytes=1_000_000,
@@ -69,7 +83,7 @@ def holding(policy: Policy = keep_all, *, max_spans: int = 1000, timeout: float 
     )
 
 
-def make_pipeline(sender: ScriptedSender, store: Callable[[Shed], Traces], grace: float = 3.0) -> Pipeline:
+def make_pipeline(sender: ScriptedSender, store: Store, grace: float = 3.0) -> Pipeline:
     return Pipeline(
         sender=sender,
         store=store,
@@ -174,14 +188,14 @@ def test_while_the_sender_hangs_what_is_held_is_bounded_and_decided() -> None:
 
 
 def test_a_child_begins_anew() -> None:
-    """What the parent held is ``fork``, and so is nothing that a thread of the parent was about to add."""
+    """What the parent held, in the queue and behind it, is ``fork``."""
     pipeline = make_pipeline(HeldSender(), holding())
     pipeline.admit(made(1, 2, parent_id=1))
-    # As if a thread that is not in the child had been stopped in the middle of its step, and another before it.
+    # As if a thread that is not in the child had been stopped in the middle of its step.
     store = pipeline.intake.store
     assert isinstance(store, Traces)
     store._undecided.ranked._buckets.clear()
-    pipeline.intake.inbox.append(made_record(2, 1))
+    pipeline.ledger.queue.push(made_record(2, 1))
     pipeline.after_fork_in_child()
     assert pipeline.worker_thread is None  # a child that ends no span needs none
     stats = read_stats([pipeline])
@@ -194,19 +208,26 @@ def test_a_child_begins_anew() -> None:
 class Bench:
     """A worker over traces that are held, driven turn by turn."""
 
-    def __init__(self, clock: FakeClock, policy: Policy = keep_all) -> None:
+    def __init__(
+        self, clock: FakeClock, policy: Policy = keep_all, max_queue_size: int | None = None, batch_size: int = 4
+    ) -> None:
         self.clock = clock
+        self.holds = True
         self.wakes = 0
         self.ledger = Ledger()
         self.intake = Intake(
-            ledger=self.ledger, store=holding(policy), max_bytes=1_000_000, clock=clock, wake=self.woken
+            ledger=self.ledger,
+            store=holding(policy, holds=lambda: self.holds, max_queue_size=max_queue_size),
+            clock=clock,
+            cpu_clock=lambda: 0.0,
+            wake=self.woken,
         )
         self.sender = HeldSender()
         self.worker = Worker(
             intake=self.intake,
             ledger=self.ledger,
             sender=self.sender,
-            batch_size=4,
+            batch_size=batch_size,
             batch_bytes=5_000,
             linger=5.0,
             interval=5.0,
@@ -230,34 +251,67 @@ def bench(clock: FakeClock) -> Bench:
 
 def test_the_first_undecided_trace_wakes_an_idle_worker(bench: Bench) -> None:
     """Or nobody would decide on a trace whose local root never ends, in a process that goes idle."""
-    assert bench.worker.turn() is None
+    assert bench.worker.turn() == math.inf
     assert bench.end(1, 2, parent_id=1)
     assert not bench.end(1, 3, parent_id=1)
     assert not bench.end(2, 2, parent_id=1)
-    assert bench.worker.turn() == SWEEP_SECONDS
+    assert bench.worker.turn() == DRAIN_SECONDS
     assert not bench.end(3, 2, parent_id=1)
-    bench.clock.advance(SWEEP_SECONDS)
-    assert bench.worker.turn() == SWEEP_SECONDS
-    bench.clock.advance(SWEEP_SECONDS)
-    assert bench.worker.turn() == pytest.approx(TIMEOUT - 2 * SWEEP_SECONDS)
+    bench.clock.advance(DRAIN_SECONDS)
+    assert bench.worker.turn() == DRAIN_SECONDS
+    bench.clock.advance(DRAIN_SECONDS)
+    assert bench.worker.turn() == pytest.approx(TIMEOUT - 2 * DRAIN_SECONDS)
     bench.clock.advance(TIMEOUT)
-    assert bench.worker.turn() is None
+    assert bench.worker.turn() == math.inf
     assert bench.sender.sent == [["1.2", "1.3", "2.2", "3.2"]]
 
 
-def test_a_worker_that_looks_before_is_not_woken(bench: Bench) -> None:
-    """Nor is one whose traces have all been decided on, by what was due once."""
+def test_a_worker_that_comes_by_itself_is_not_woken(bench: Bench) -> None:
+    """While spans keep coming it looks at the queue every few hundredths of a second; then the next one wakes it."""
     bench.end(1, 1)
-    assert bench.worker.turn() == 5.0
+    assert bench.worker.turn() == DRAIN_SECONDS
     assert not bench.end(2, 2, parent_id=1)
     assert not bench.end(2, 1)
-    bench.intake.settle_inbox()
-    assert not bench.end(3, 2, parent_id=1)
-    bench.intake.settle_inbox()
+    bench.clock.advance(DRAIN_SECONDS)
+    assert bench.worker.turn() == DRAIN_SECONDS
+    bench.clock.advance(DRAIN_SECONDS)
+    assert bench.worker.turn() == pytest.approx(5.0 - 2 * DRAIN_SECONDS)
     assert bench.wakes == 1
+    assert bench.end(3, 2, parent_id=1)
     bench.clock.advance(5.0)
     bench.worker.turn()
     assert bench.sender.sent == [["1.1", "2.2", "2.1"]]
+
+
+def test_a_flush_is_over_once_all_before_it_has_gone_whatever_the_phase(clock: FakeClock) -> None:
+    """It was asked for while spans went straight from the queue; from the next look on, traces are held."""
+    bench = Bench(clock)
+    bench.holds = False
+    bench.worker.turn()
+    for trace_id in (1, 2):
+        bench.end(trace_id, 2, parent_id=1)
+    flush = bench.worker.request_flush(10.0)
+    bench.end(3, 2, parent_id=1)
+    bench.holds = True
+    bench.worker.turn()
+    assert flush.done.is_set()
+    assert flush.delivered
+    assert bench.sender.sent == [["1.2", "2.2"]]
+    assert bench.intake.store.holds_undecided  # what came after it is held as ever
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_full_queue_is_sent_though_a_batch_may_have_more(clock: FakeClock, holds: bool) -> None:
+    """Traces may take seven eighths of a queue that is no larger than a batch: half of it is enough for one."""
+    bench = Bench(clock, max_queue_size=32, batch_size=32)
+    bench.end(1, 2, parent_id=1)
+    bench.worker.turn()
+    bench.holds = holds  # of a trace that is held, all is: the others do not go straight from the queue
+    for number in range(16):
+        bench.end(number << 50, 1)
+    bench.worker.turn()
+    assert bench.sender.sent == [[f"{number << 50}.1" for number in range(16)]]
+    assert bench.ledger.account().dropped == {}
 
 
 def test_thresholds_are_written_before_the_batch_is_sent(clock: FakeClock) -> None:
