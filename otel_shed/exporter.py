@@ -86,17 +86,32 @@ class SheddingSpanExporter(Face, SpanExporter):
 
         SUCCESS, whatever becomes of them; FAILURE only after shutdown.
         """
-        fates: list[DropReason | Fate] = []
+        left = len(spans)
         try:
-            judged = [(span, self._judged(span, fates.append)) for span in spans]
-        except BaseException:  # of a signal handler: it is the application's to see, and the spans are lost
-            self._book(DropReason.ENCODE_FAILED, len(spans))
-            raise
-        for fate, count in Counter(fates).items():
-            self._book(fate, count)
-        if sampled := [(span, *worth) for span, worth in judged if worth is not None]:
-            self.in_front.make_room(len(sampled))
-            self._pipeline.admit_batch(sampled)
+            fates: list[DropReason | Fate] = []
+            try:
+                judged = [(span, self._judged(span, fates.append)) for span in spans]
+            except (RecursionError, MemoryError):
+                raise
+            except BaseException:  # of a signal handler: it is the application's to see, and the spans are lost
+                self._book(DropReason.ENCODE_FAILED, left)
+                raise
+            sampled = [(span, *worth) for span, worth in judged if worth is not None]
+            for fate, count in Counter(fates).items():
+                self._book(fate, count)
+                left -= 0 if fate is Fate.WOULD_HAVE_SHED else count
+            if sampled:
+                self.in_front.make_room(len(sampled))
+                self._pipeline.admit_batch(sampled)
+        except (RecursionError, MemoryError):
+            lost, place = self._pipeline.ledger.lost, 0
+            while left > 0:  # as in SheddingSpanProcessor.on_end
+                if lost[place] == 255:
+                    lost[place] = 0
+                    place += 1
+                else:
+                    lost[place] += 1
+                    left, place = left - 1, 0
         return SpanExportResult.FAILURE if self._pipeline.is_shut_down else SpanExportResult.SUCCESS
 
     def _judged(self, span: ReadableSpan, book: Book) -> tuple[Priority, int | None] | None:

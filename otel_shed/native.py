@@ -115,6 +115,24 @@ def allocate_rlock() -> Any:
     return _allocate_rlock()
 
 
+def call_if_free(lock: Any, call: Callable[[], Any], timeout: float = 0.0) -> list[Any]:
+    """Call in the reentrant lock, which this thread must not have; [] if another one has it, else what it returned.
+
+    Waits for the lock for at most ``timeout`` seconds. Whatever a signal handler raises, the lock is let go: nothing is
+    called between the end of the call and the release, so no handler comes before it.
+    """
+    is_had: bool | None = None
+    try:
+        is_had = lock.acquire(timeout > 0.0, timeout if timeout > 0.0 else -1)
+        return [call()] if is_had else []
+    finally:
+        if is_had is not False:
+            try:
+                lock.release()
+            except RuntimeError:  # a handler has raised before it was had
+                pass
+
+
 class _NativeThread:
     """A thread of the operating system's, whether the patches came before it, come later, or never."""
 

@@ -82,6 +82,7 @@ class SheddingSpanProcessor(Face, SpanProcessor):
         self._assembly = assembly
         self._judge = assembly.control.gate.judging(decides_traces=True)
         self._offer, self._book = self._pipeline.intake.offer, self._pipeline.intake.book
+        self._lost = self._pipeline.ledger.lost
         self._compile_on_end()
 
     def _compile_on_end(self) -> None:
@@ -107,16 +108,33 @@ class SheddingSpanProcessor(Face, SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take a span that has ended; does not wait for the exporter, whatever that is doing."""
-        fates: list[DropReason | Fate] = []
+        is_counted = False
         try:
-            record = self._record(span, fates.append)
-        except BaseException:  # of a signal handler: it is the application's to see, and the span is lost
-            self._book(DropReason.ENCODE_FAILED)
-            raise
-        if record is not None:
-            self._offer(record)
-        for fate in fates:
-            self._book(fate)
+            fates: list[DropReason | Fate] = []
+            try:
+                record = self._record(span, fates.append)
+            except (RecursionError, MemoryError):
+                raise
+            except BaseException:  # of a signal handler: it is the application's to see, and the span is lost
+                self._book(DropReason.ENCODE_FAILED)
+                raise
+            if record is not None:
+                self._offer(record)
+                is_counted = True
+            for fate in reversed(fates):  # what is beside the account comes first, if it does
+                self._book(fate)
+                is_counted = True
+        except (RecursionError, MemoryError):
+            # Counted without a call and without memory, neither of which there may be: see Ledger.lost. Who queues and
+            # who books raise these only where they have not.
+            lost, place = self._lost, 0
+            while not is_counted:
+                if lost[place] == 255:
+                    lost[place] = 0
+                    place += 1
+                else:
+                    lost[place] += 1
+                    is_counted = True
 
     def _record(self, span: ReadableSpan, book: Book) -> SpanRecord | None:
         try:

@@ -128,27 +128,49 @@ static SpanRecord *record_of(HotPath *self, PyObject *span, const Reading *readi
     return record;
 }
 
+/* Whether the exception is for want of memory or of stack. */
+static int is_wanting(void)
+{
+    return PyErr_ExceptionMatches(PyExc_RecursionError) || PyErr_ExceptionMatches(PyExc_MemoryError);
+}
+
+/* A span that no count has is lost to the exception that is set: it could not be encoded. NULL with that exception; None
+ * where it is a want, which is not the application's to see. */
+static PyObject *count_lost(HotPath *self)
+{
+    queue_count_failed(self->members[QUEUE]);
+    if (!is_wanting()) {
+        return NULL;
+    }
+    PyErr_Clear();
+    Py_RETURN_NONE;
+}
+
 /* Queue the record: from here on it is no longer left to ``careful``. */
 static PyObject *hand_over(HotPath *self, SpanRecord *record)
 {
-    if (queue_push(self->members[QUEUE], record)) {
-        return PyObject_CallMethodNoArgs(self->members[INTAKE], self->tell_name);
+    int wakes = queue_push(self->members[QUEUE], record);
+    if (wakes < 0) {
+        return NULL;
+    }
+    if (wakes) {
+        PyObject *told = PyObject_CallMethodNoArgs(self->members[INTAKE], self->tell_name);
+        if (told == NULL) {
+            if (!is_wanting()) {
+                return NULL;
+            }
+            PyErr_Clear(); /* the span is queued: the next one tells */
+        }
+        Py_XDECREF(told);
     }
     Py_RETURN_NONE;
 }
 
-/* A call has failed with an exception, which is the application's or for want of memory or stack. That want is not the
- * application's to see: the span, if no count has it yet, could not be encoded. */
-static PyObject *count_if_wanting(HotPath *self, unsigned long long seen_before)
+/* Leave the span to ``careful``, which raises for want of memory or of stack only where it has not counted the span. */
+static PyObject *leave(HotPath *self, PyObject *const *args, size_t count, PyObject *names)
 {
-    if (!PyErr_ExceptionMatches(PyExc_RecursionError) && !PyErr_ExceptionMatches(PyExc_MemoryError)) {
-        return NULL;
-    }
-    PyErr_Clear();
-    if (queue_seen_here() == seen_before) {
-        queue_count_failed(self->members[QUEUE]);
-    }
-    Py_RETURN_NONE;
+    PyObject *done = PyObject_Vectorcall(self->members[CAREFUL_ON_END], args, count, names);
+    return done == NULL && is_wanting() ? count_lost(self) : done;
 }
 
 /* What the span is worth: a new reference, or NULL with an exception. */
@@ -166,7 +188,6 @@ static PyObject *hot_path_call(PyObject *object, PyObject *const *args, size_t c
 {
     HotPath *self = (HotPath *)object;
     Encoder *encoder = (Encoder *)self->members[ENCODER];
-    unsigned long long seen_before = queue_seen_here();
     if (PyVectorcall_NARGS(count) == 1 && names == NULL &&
         (PyObject *)Py_TYPE(args[0]) == encoder->parts[READABLE_SPAN]) {
         Reading reading;
@@ -181,21 +202,17 @@ static PyObject *hot_path_call(PyObject *object, PyObject *const *args, size_t c
             Py_SETREF(record->priority, priority);
             PyObject *done = hand_over(self, record);
             Py_DECREF(record);
-            return done == NULL ? count_if_wanting(self, seen_before) : done;
+            return done;
         }
         Py_XDECREF(record);
         if (PyErr_Occurred()) {
-            if (is_applications()) {
-                if (queue_seen_here() == seen_before) {
-                    queue_count_failed(self->members[QUEUE]);
-                }
-                return NULL;
+            if (is_applications()) { /* or it cannot be told, for want of stack */
+                return count_lost(self);
             }
             PyErr_Clear();
         }
     }
-    PyObject *done = PyObject_Vectorcall(self->members[CAREFUL_ON_END], args, count, names);
-    return done == NULL ? count_if_wanting(self, seen_before) : done;
+    return leave(self, args, count, names);
 }
 
 static PyObject *hot_path_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)

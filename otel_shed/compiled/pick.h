@@ -10,6 +10,7 @@
 typedef struct {
     PyObject *records;
     Py_ssize_t counts[PRIORITIES];
+    Py_ssize_t lengths[PRIORITIES];
     Py_ssize_t spans;
     Py_ssize_t length;
 } Pick;
@@ -32,6 +33,7 @@ static inline int pick_add(const Ring *rings, Pick *pick, int priority)
         return 0;
     }
     pick->counts[priority]++;
+    pick->lengths[priority] += record->length;
     pick->spans++;
     pick->length += record->length;
     return 1;

@@ -17,8 +17,8 @@
 #define EVICTED 16
 
 #ifdef Py_GIL_DISABLED
-#define LOCK(self) PyMutex_Lock(&(self)->mutex)
-#define UNLOCK(self) PyMutex_Unlock(&(self)->mutex)
+#define LOCK(self) (PyMutex_Lock(&(self)->mutex), (void)((self)->is_changing = 1))
+#define UNLOCK(self) ((self)->is_changing = 0, PyMutex_Unlock(&(self)->mutex))
 #else
 #define LOCK(self) (void)(self)
 #define UNLOCK(self) (void)(self)
@@ -27,7 +27,9 @@
 typedef struct {
     PyObject_HEAD
     PyObject *record_type;
+    PyObject *ot;           /* the name of OpenTelemetry's entry in a tracestate */
     Ring rings[PRIORITIES]; /* the lowest first */
+    Py_ssize_t lengths[PRIORITIES];
     Py_ssize_t records;
     Py_ssize_t length;
     Py_ssize_t max_records;
@@ -42,20 +44,9 @@ typedef struct {
     char is_closed;
 #ifdef Py_GIL_DISABLED
     PyMutex mutex;
+    char is_changing;
 #endif
 } Queue;
-
-/* How many spans this thread has had queued or counted: whether a call that failed had done so by then. */
-#ifdef _MSC_VER
-static __declspec(thread) unsigned long long seen_here;
-#else
-static _Thread_local unsigned long long seen_here;
-#endif
-
-unsigned long long queue_seen_here(void)
-{
-    return seen_here;
-}
 
 /* -- randomness -- */
 
@@ -82,83 +73,80 @@ static int randomness_from(const char *digits, unsigned long long *randomness)
     return 1;
 }
 
-/* The value of ``ot`` among the members of a tracestate; its length, or -1. */
-static Py_ssize_t ot_of(const char *text, Py_ssize_t size, const char **value)
+/* What an ``ot`` entry says in its last ``rv``, if that can be read; else what is there stays. */
+static void randomness_in(const char *value, Py_ssize_t left, unsigned long long *randomness)
 {
-    for (Py_ssize_t at = 0; at < size;) {
-        const char *member = text + at, *comma = memchr(member, ',', (size_t)(size - at));
-        Py_ssize_t length = comma == NULL ? size - at : comma - member;
-        if (length >= 3 && memcmp(member, "ot=", 3) == 0) {
-            *value = member + 3;
-            return length - 3;
-        }
-        at += length + 1;
-    }
-    return -1;
-}
-
-/* What a trace is held against thresholds by: ``rv``, else the last 7 bytes of its id; see control/threshold.py. The
- * tracestate is read from the encoded span, which begins with the ids (fields 1 and 2, always of 16 and 8 bytes) and the
- * tracestate (field 3); a record without such a body goes by its trace id. */
-static unsigned long long randomness_of(const SpanRecord *record)
-{
-    unsigned long long randomness = record->trace_id.low & RANDOMNESS_MASK;
-    if (record->trace_state == Py_None) {
-        return randomness;
-    }
-    const unsigned char *body = record->own;
-    Py_ssize_t size = record->own_size;
-    if (record->body != NULL) {
-        if (!PyBytes_Check(record->body)) {
-            return randomness;
-        }
-        body = (const unsigned char *)PyBytes_AS_STRING(record->body);
-        size = PyBytes_GET_SIZE(record->body);
-    }
-    if (size < 30 || body[0] != 0x0A || body[1] != 16 || body[18] != 0x12 || body[19] != 8 || body[28] != 0x1A) {
-        return randomness;
-    }
-    Py_ssize_t at = 29, length = 0;
-    for (int shift = 0; at < size && shift < 28; shift += 7) {
-        length |= (Py_ssize_t)(body[at] & 0x7F) << shift;
-        if (body[at++] < 0x80) {
-            break;
-        }
-    }
-    const char *value;
-    Py_ssize_t left = length <= size - at ? ot_of((const char *)body + at, length, &value) : -1;
+    const unsigned long long without = *randomness;
     while (left > 0) {
         const char *semicolon = memchr(value, ';', (size_t)left);
         Py_ssize_t part = semicolon == NULL ? left : semicolon - value;
-        if (part >= 3 && memcmp(value, "rv:", 3) == 0) { /* the last one counts, as in control/threshold.py */
-            if (part != 3 + RANDOMNESS_DIGITS || !randomness_from(value + 3, &randomness)) {
-                randomness = record->trace_id.low & RANDOMNESS_MASK;
+        if (part >= 2 && memcmp(value, "rv", 2) == 0 && (part == 2 || value[2] == ':')) {
+            if (part != 3 + RANDOMNESS_DIGITS || !randomness_from(value + 3, randomness)) {
+                *randomness = without;
             }
         }
         value += part + 1;
         left -= part + 1;
     }
-    return randomness;
+}
+
+/* What a trace is held against thresholds by: ``rv``, else the last 7 bytes of its id; see control/threshold.py. -1 with
+ * an exception that is none of a tracestate's own, as of a signal handler. May run Python code: before the step. */
+static int randomness_of(const Queue *self, const SpanRecord *record, unsigned long long *randomness)
+{
+    *randomness = record->trace_id.low & RANDOMNESS_MASK;
+    if (record->trace_state == Py_None) {
+        return 0;
+    }
+    PyObject *trace_state = Py_NewRef(record->trace_state), *ot;
+    if (PyDict_CheckExact(trace_state)) {
+        ot = Py_XNewRef(PyDict_GetItemWithError(trace_state, self->ot));
+    }
+    else {
+        ot = PyObject_CallMethod(trace_state, "get", "O", self->ot);
+    }
+    Py_DECREF(trace_state);
+    if (ot != NULL && PyUnicode_Check(ot)) {
+        Py_ssize_t size;
+        const char *text = PyUnicode_AsUTF8AndSize(ot, &size);
+        if (text != NULL) {
+            randomness_in(text, size, randomness);
+        }
+    }
+    Py_XDECREF(ot);
+    if (PyErr_Occurred()) {
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+            return -1;
+        }
+        PyErr_Clear();
+    }
+    return 0;
 }
 
 /* -- in -- */
 
-/* The number of the ring of a record; -1 where its priority is none. Never an exception. */
+/* The number of the ring of a record; -1 where its priority is none. */
 static int ring_of(const SpanRecord *record)
 {
     long number = PyLong_Check(record->priority) ? PyLong_AsLong(record->priority) : -1;
-    if (number == -1) {
+    if (number == -1 && PyErr_Occurred()) {
         PyErr_Clear();
     }
     return number < 0 || number >= PRIORITIES ? -1 : (int)number;
 }
 
-/* Take some of what is too much out of the rings; how many, to be given up by the caller after the step. */
-static int evict(Queue *self, SpanRecord **evicted)
+static inline int is_over(const Queue *self, Py_ssize_t more_records, Py_ssize_t more_length)
+{
+    return self->records + more_records > self->max_records || self->length + more_length > self->max_bytes;
+}
+
+/* Take some of what is too much, with so much more, out of the rings; how many, to be given up by the caller after the
+ * step. */
+static int evict(Queue *self, Py_ssize_t more_records, Py_ssize_t more_length, SpanRecord **evicted)
 {
     int count = 0;
     const Pick none = {.records = NULL};
-    while (count < EVICTED && (self->records > self->max_records || self->length > self->max_bytes)) {
+    while (count < EVICTED && is_over(self, more_records, more_length)) {
         int priority = pick_lowest(self->rings, &none);
         if (priority < 0) {
             break;
@@ -169,79 +157,110 @@ static int evict(Queue *self, SpanRecord **evicted)
         ring_skip(ring, 1);
         self->records--;
         self->length -= record->length;
+        self->lengths[priority] -= record->length;
         self->counts[self->full]++;
         evicted[count++] = record;
     }
     return count;
 }
 
-/* Evict until the bounds hold. */
-static void keep_bounds(Queue *self)
+/* Whether a record would be within the bounds if all that is evicted before it were gone. */
+static int has_room(const Queue *self, const SpanRecord *record, int priority)
 {
-    SpanRecord *evicted[EVICTED];
-    int count;
-    do {
-        LOCK(self);
-        count = evict(self, evicted);
-        UNLOCK(self);
-        for (int place = 0; place < count; place++) {
-            Py_DECREF(evicted[place]);
-        }
-    } while (count == EVICTED);
+    Py_ssize_t records = 1, length = record->length;
+    while (++priority < PRIORITIES) {
+        records += self->rings[priority].count;
+        length += self->lengths[priority];
+    }
+    return records <= self->max_records && length <= self->max_bytes;
 }
 
-/* Queue the record, which is one, of this priority. */
-static int push(Queue *self, SpanRecord *record, int priority)
+/* Whether the record was queued, counted, or neither, since that needs more done first. */
+typedef enum { QUEUED, COUNTED, NEEDS_RANDOMNESS, NEEDS_ROOM } Push;
+
+/* One step; ``randomness``: of the record's trace, NULL where that is not known yet. What is evicted is the caller's. */
+static Push try_push(Queue *self, SpanRecord *record, int priority, const unsigned long long *randomness,
+                     SpanRecord **evicted, int *count)
 {
-    seen_here++;
-    LOCK(self);
+    unsigned long long admission = priority < HIGH ? self->admission : 0;
+    int kind = -1;
     if (self->is_closed) {
-        self->counts[self->closed]++;
-        UNLOCK(self);
-        return 0;
+        kind = self->closed;
     }
-    if (self->admission && priority < HIGH) {
-        if (randomness_of(record) < self->admission) {
-            self->counts[self->refused]++;
-            UNLOCK(self);
-            return 0;
-        }
-        record->admission = self->admission;
+    else if (admission && randomness == NULL) {
+        return NEEDS_RANDOMNESS;
     }
-    Ring *ring = &self->rings[priority];
-    if (ring_reserve(ring, 1) < 0) {
-        self->counts[self->failed]++;
-        UNLOCK(self);
+    else if (admission && *randomness < admission) {
+        kind = self->refused;
+    }
+    else if (is_over(self, 1, record->length) && !has_room(self, record, priority)) {
+        kind = self->full;
+    }
+    else if (ring_reserve(&self->rings[priority], 1) < 0) {
         PyErr_Clear();
-        return 0;
+        kind = self->failed;
+    }
+    if (kind >= 0) {
+        self->counts[kind]++;
+        return COUNTED;
+    }
+    *count = evict(self, 1, record->length, evicted);
+    if (is_over(self, 1, record->length)) {
+        return NEEDS_ROOM;
+    }
+    /* What was evicted may have taken the ring's places with it. */
+    if (ring_reserve(&self->rings[priority], 1) < 0) {
+        PyErr_Clear();
+        self->counts[self->failed]++;
+        return COUNTED;
+    }
+    if (admission) {
+        record->admission = admission;
     }
     record->order = self->admitted++;
-    ring_push(ring, record);
+    ring_push(&self->rings[priority], record);
     self->records++;
     self->length += record->length;
-    int is_full = self->records > self->max_records || self->length > self->max_bytes;
-    int wakes = self->records >= self->wake_at || self->length >= self->wake_at_bytes;
-    UNLOCK(self);
-    if (is_full) {
-        keep_bounds(self);
-    }
-    return wakes;
+    self->lengths[priority] += record->length;
+    return QUEUED;
 }
 
 int queue_push(PyObject *queue, SpanRecord *record)
 {
+    Queue *self = (Queue *)queue;
     int priority = ring_of(record);
     if (priority < 0) {
         queue_count_failed(queue);
         return 0;
     }
-    return push((Queue *)queue, record, priority);
+    unsigned long long randomness;
+    int is_known = 0;
+    for (;;) {
+        SpanRecord *evicted[EVICTED];
+        int count = 0;
+        LOCK(self);
+        Push done = try_push(self, record, priority, is_known ? &randomness : NULL, evicted, &count);
+        int wakes = done == QUEUED && (self->records >= self->wake_at || self->length >= self->wake_at_bytes);
+        UNLOCK(self);
+        while (count > 0) {
+            Py_DECREF(evicted[--count]);
+        }
+        if (done == QUEUED || done == COUNTED) {
+            return wakes;
+        }
+        if (done == NEEDS_RANDOMNESS) {
+            if (randomness_of(self, record, &randomness) < 0) {
+                queue_count_failed(queue);
+                return -1;
+            }
+            is_known = 1;
+        }
+    }
 }
 
 void queue_count_failed(PyObject *queue)
 {
     Queue *self = (Queue *)queue;
-    seen_here++;
     LOCK(self);
     self->counts[self->failed]++;
     UNLOCK(self);
@@ -249,11 +268,11 @@ void queue_count_failed(PyObject *queue)
 
 static PyObject *queue_push_method(PyObject *object, PyObject *record)
 {
-    Queue *self = (Queue *)object;
-    if ((PyObject *)Py_TYPE(record) != self->record_type) {
+    if ((PyObject *)Py_TYPE(record) != ((Queue *)object)->record_type) {
         return PyErr_Format(PyExc_TypeError, "a Queue takes SpanRecords, not %.100s", Py_TYPE(record)->tp_name);
     }
-    return PyBool_FromLong(queue_push(object, (SpanRecord *)record));
+    int wakes = queue_push(object, (SpanRecord *)record);
+    return wakes < 0 ? NULL : PyBool_FromLong(wakes);
 }
 
 /* A kind, or -1 with an exception. */
@@ -281,7 +300,6 @@ static PyObject *queue_book(PyObject *object, PyObject *const *args, Py_ssize_t 
     if (kind < 0 || (count == -1 && PyErr_Occurred())) {
         return NULL;
     }
-    seen_here++;
     LOCK(self);
     self->counts[kind] += count;
     UNLOCK(self);
@@ -298,23 +316,37 @@ static PyObject *queue_pop(PyObject *object, PyObject *const *args, Py_ssize_t g
     }
     Py_ssize_t most = PyLong_AsSsize_t(args[0]), most_bytes = given == 2 ? PyLong_AsSsize_t(args[1]) : PY_SSIZE_T_MAX;
     Pick pick;
-    /* To make the list may run Python code: before the look. */
+    /* To make these may run Python code: before the look. */
     if (PyErr_Occurred() || pick_begin(&pick) < 0) {
+        return NULL;
+    }
+    PyObject *popped = PyTuple_New(2);
+    if (popped == NULL) {
+        Py_DECREF(pick.records);
         return NULL;
     }
     LOCK(self);
     while (pick.spans < most && pick_oldest_within(self->rings, &pick, most_bytes)) {
     }
-    if (pick.records != NULL) {
+    PyObject *length = pick.records == NULL ? NULL : PyLong_FromSsize_t(pick.length);
+    if (length != NULL) {
         for (int priority = 0; priority < PRIORITIES; priority++) {
             ring_skip(&self->rings[priority], pick.counts[priority]);
+            self->lengths[priority] -= pick.lengths[priority];
         }
         self->records -= pick.spans;
         self->length -= pick.length;
         self->popped += pick.spans;
     }
     UNLOCK(self);
-    return pick.records == NULL ? NULL : Py_BuildValue("Nn", pick.records, pick.length);
+    if (length == NULL) { /* nothing is taken */
+        Py_XDECREF(pick.records);
+        Py_DECREF(popped);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(popped, 0, pick.records);
+    PyTuple_SET_ITEM(popped, 1, length);
+    return popped;
 }
 
 static PyObject *queue_resize(PyObject *object, PyObject *const *args, Py_ssize_t given)
@@ -327,11 +359,21 @@ static PyObject *queue_resize(PyObject *object, PyObject *const *args, Py_ssize_
     if (PyErr_Occurred()) {
         return NULL;
     }
-    LOCK(self);
-    self->max_records = max_records < 0 ? 0 : max_records;
-    self->max_bytes = max_bytes < 0 ? 0 : max_bytes;
-    UNLOCK(self);
-    keep_bounds(self);
+    SpanRecord *evicted[EVICTED];
+    int count, is_set = 0;
+    do {
+        LOCK(self);
+        if (!is_set) {
+            self->max_records = max_records < 0 ? 0 : max_records;
+            self->max_bytes = max_bytes < 0 ? 0 : max_bytes;
+            is_set = 1;
+        }
+        int all = count = evict(self, 0, 0, evicted);
+        UNLOCK(self);
+        while (all > 0) {
+            Py_DECREF(evicted[--all]);
+        }
+    } while (count == EVICTED);
     Py_RETURN_NONE;
 }
 
@@ -381,6 +423,7 @@ static void empty(Queue *self, int kind)
     LOCK(self);
     memcpy(rings, self->rings, sizeof rings);
     memset(self->rings, 0, sizeof self->rings);
+    memset(self->lengths, 0, sizeof self->lengths);
     if (kind >= 0) {
         self->counts[kind] += self->records;
     }
@@ -408,6 +451,10 @@ static PyObject *queue_restart(PyObject *object, PyObject *unused)
     Queue *self = (Queue *)object;
 #ifdef Py_GIL_DISABLED
     self->mutex = (PyMutex){0}; /* a thread that is not there may hold it */
+    if (self->is_changing) {
+        memset(self->rings, 0, sizeof self->rings); /* half changed: better never freed than looked at */
+        self->records = 0;
+    }
 #endif
     self->wake_at = self->wake_at_bytes = PY_SSIZE_T_MAX;
     self->admission = 0;
@@ -451,6 +498,12 @@ static PyObject *queue_mark(PyObject *object, PyObject *unused)
     return PyLong_FromLongLong(admitted);
 }
 
+static PyObject *queue_is_held_here(PyObject *object, void *closure)
+{
+    (void)object, (void)closure;
+    Py_RETURN_FALSE; /* a call is one step */
+}
+
 static PyObject *queue_oldest(PyObject *object, void *closure)
 {
     (void)closure;
@@ -461,13 +514,6 @@ static PyObject *queue_oldest(PyObject *object, void *closure)
     long long order = priority < 0 ? self->admitted : ring_at(&self->rings[priority], 0)->order;
     UNLOCK(self);
     return PyLong_FromLongLong(order);
-}
-
-static PyObject *queue_is_held_here(PyObject *object, void *closure)
-{
-    (void)object;
-    (void)closure;
-    Py_RETURN_FALSE; /* no Python code runs in the middle of a step */
 }
 
 /* -- the type -- */
@@ -491,7 +537,8 @@ static PyObject *queue_make(PyTypeObject *type, PyObject *args, PyObject *kwargs
     if (self == NULL) {
         return NULL;
     }
-    if ((self->record_type = PyObject_GetAttrString(module, "SpanRecord")) == NULL) {
+    if ((self->record_type = PyObject_GetAttrString(module, "SpanRecord")) == NULL ||
+        (self->ot = PyUnicode_InternFromString("ot")) == NULL) {
         Py_DECREF(self);
         return NULL;
     }
@@ -509,6 +556,7 @@ static void queue_dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
     empty((Queue *)object, -1);
     Py_XDECREF(((Queue *)object)->record_type);
+    Py_XDECREF(((Queue *)object)->ot);
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -540,8 +588,8 @@ static PyMemberDef queue_members[] = {
 };
 
 static PyGetSetDef queue_getset[] = {
+    {"is_held_here", queue_is_held_here, NULL, "Whether this thread is in the middle of a call.", NULL},
     {"oldest", queue_oldest, NULL, "The order of the oldest that waits, or of the next to be admitted.", NULL},
-    {"is_held_here", queue_is_held_here, NULL, "Whether this thread is in the middle of a step.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -6,13 +6,11 @@
 
 extern PyType_Spec queue_spec;
 
-/* Queue the record, or count why not; 1 if a consumer is to be woken. The object must be a Queue. Never an exception. */
+/* Queue the record, or count why not; 1 if a consumer is to be woken. The object must be a Queue. -1 with an exception,
+ * and the record counted as failed, where a signal handler has raised while a foreign tracestate was read. */
 int queue_push(PyObject *queue, SpanRecord *record);
 
 /* Count one span that ended and is not queued, for want of memory or of stack. The object must be a Queue. */
 void queue_count_failed(PyObject *queue);
-
-/* Changes with each span that this thread has queued, or counted, in any Queue. */
-unsigned long long queue_seen_here(void);
 
 #endif

@@ -26,12 +26,14 @@ from otel_shed.record import Priority, SpanRecord
 class Admission:
     """Of one pipeline. resource: of its first span, None before."""
 
-    def __init__(self, *, sender: Sender, intake: Intake, max_held_bytes: int, log: LogLimit) -> None:
+    def __init__(self, *, sender: Sender, intake: Intake, max_held_bytes: int, log: LogLimit, lost: bytearray) -> None:
+        """``lost``: the ledger's."""
         self._sender = sender
         self._intake = intake
         self._takes_batches = isinstance(intake.store, Batches)
         self._max_held_bytes = max_held_bytes
         self._log = log
+        self._lost = lost
         self.resource: Resource | None = None
 
     def admit(
@@ -49,20 +51,36 @@ class Admission:
 
         An exception of the application's that comes in the middle of it goes on, and they are counted as lost.
         """
-        fates: list[DropReason | Fate] = []
+        left = len(spans)
         try:
-            made = [self.record(span, priority, length, fates.append) for span, priority, length in spans]
-        except BaseException:
-            self._intake.book(DropReason.ENCODE_FAILED, len(spans))
-            raise
-        records = [record for record in made if record is not None]
-        if not self._takes_batches:
-            for record in records:
-                self._intake.offer(record)
-        elif records:
-            self._intake.offer_batch(records)
-        for fate in fates:
-            self._intake.book(fate)
+            fates: list[DropReason | Fate] = []
+            try:
+                made = [self.record(span, priority, length, fates.append) for span, priority, length in spans]
+            except (RecursionError, MemoryError):
+                raise
+            except BaseException:
+                self._intake.book(DropReason.ENCODE_FAILED, left)
+                raise
+            records = [record for record in made if record is not None]
+            if not self._takes_batches:
+                for record in records:
+                    self._intake.offer(record)
+                    left -= 1
+            elif records:
+                self._intake.offer_batch(records)
+                left = len(fates)
+            for fate in fates:
+                self._intake.book(fate)
+                left -= 1
+        except (RecursionError, MemoryError):
+            lost, place = self._lost, 0
+            while left:  # as in SheddingSpanProcessor.on_end
+                if lost[place] == 255:
+                    lost[place] = 0
+                    place += 1
+                else:
+                    lost[place] += 1
+                    left, place = left - 1, 0
 
     def record(
         self,

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from otel_shed.native import call_if_free
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.admission_threshold import CPU_SHARE, TICK_SECONDS, AdmissionThreshold
 from otel_shed.pipeline.ledger import KIND, Fate, Ledger
@@ -90,15 +91,21 @@ class Intake:
     # -- application threads -------------------------------------------------------------------------------------
 
     def offer(self, record: SpanRecord) -> None:
-        """Take in a span that has ended."""
+        """Take in a span that has ended; raises MemoryError or RecursionError only where it is in no count."""
         if self._queue.push(record):
-            self.tell()
+            try:
+                self.tell()
+            except (RecursionError, MemoryError):  # the span is queued: the next one tells
+                pass
 
     def offer_batch(self, records: Sequence[SpanRecord]) -> None:
-        """Take in a batch, for a store of batches."""
+        """Take in a batch, for a store of batches; raises as ``offer`` does."""
         self._batches.append(list(records))
-        if self._settle_batches():
-            self._call_worker()
+        try:
+            if self._settle_batches():
+                self._call_worker()
+        except (RecursionError, MemoryError):  # it has come: who comes next holds it
+            pass
 
     def book(self, fate: Fate | DropReason, count: int = 1) -> None:
         """Count spans that ended and are not held."""
@@ -121,6 +128,12 @@ class Intake:
         if self._decisions is not None:
             self._decisions.call()
 
+    def settle(self) -> None:
+        """Hold what has come by now."""
+        if self._batches and not self._ledger.is_held_here:
+            with self._ledger.lock:
+                self._hold_batches()
+
     def _settle_batches(self) -> bool:
         """Hold the batches that have come; whether the export thread wants to know.
 
@@ -129,12 +142,10 @@ class Intake:
         wakes = False
         lock = self._ledger.lock
         while self._batches:
-            if self._ledger.is_held_here or not lock.acquire(False):
+            held = [] if self._ledger.is_held_here else call_if_free(lock, self._hold_batches)
+            if not held:
                 return True
-            try:
-                wakes = self._hold_batches() or wakes
-            finally:
-                lock.release()
+            wakes = held[0] or wakes
         return wakes
 
     def _hold_batches(self) -> bool:

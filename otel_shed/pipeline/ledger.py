@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, TypeVar
 
-from otel_shed.native import allocate_rlock
+from otel_shed.native import allocate_rlock, call_if_free
 from otel_shed.outcome import LOST_IN_EXPORT, SHED, DropReason, Outcome
 from otel_shed.pipeline.queue import Queue
 
@@ -71,11 +71,15 @@ class Ledger:
             closed=KIND[DropReason.ALREADY_SHUTDOWN],
             failed=KIND[DropReason.ENCODE_FAILED],
         )
+        # Spans for which there was no memory or no stack left, not even to count them in the queue: a number that is
+        # counted up without a call and without memory, its lowest byte first. They could not be encoded.
+        self.lost = bytearray(8)
         self._begin()
 
     def restart(self) -> None:
         """Begin a new account with a new lock: in a forked child the old one may be held by a thread that is gone."""
         self.queue.restart()
+        self.lost[:] = bytes(len(self.lost))
         self._begin()
 
     def _begin(self) -> None:
@@ -170,7 +174,7 @@ class Ledger:
     @property
     def dropped(self) -> dict[DropReason, int]:
         """Of every reason how many."""
-        return self._read(lambda: self._dropped_of(self.queue.counts()[3]))
+        return self._read(lambda: self._dropped_of(self.queue.counts()[3], self._lost()))
 
     def lost_in_export(self) -> int:
         """Spans that were lost, not shed by choice."""
@@ -187,34 +191,35 @@ class Ledger:
         return self._read(self.glance)
 
     def _read(self, reading: Callable[[], _Read]) -> _Read:
-        if not self.queue.is_held_here:
+        if self.lock._is_owned() or not self.queue.is_held_here:
             with self.lock:
                 return reading()
         # A signal handler has interrupted a push of the plain queue. A thread in the ledger may wait for the end of
         # that push; then all that it has moved is counted.
-        is_entered = self.lock.acquire(timeout=_INTERRUPTED_SECONDS)
-        try:
-            return reading()
-        finally:
-            if is_entered:
-                self.lock.release()
+        read: list[_Read] = call_if_free(self.lock, reading, _INTERRUPTED_SECONDS)
+        return read[0] if read else reading()
 
-    def _dropped_of(self, kinds: list[int]) -> dict[DropReason, int]:
-        return {reason: count + kinds[KIND[reason]] for reason, count in self._dropped.items()}
+    def _lost(self) -> int:
+        return int.from_bytes(self.lost, "little")
+
+    def _dropped_of(self, kinds: list[int], lost: int) -> dict[DropReason, int]:
+        dropped = {reason: count + kinds[KIND[reason]] for reason, count in self._dropped.items()}
+        dropped[DropReason.ENCODE_FAILED] += lost
+        return dropped
 
     def glance(self) -> Account:
         """A reading without the lock, for who must not wait: what moves meanwhile is counted twice, or not at all."""
         popped, waiting, _, kinds = self.queue.counts()
-        would_have_shed = kinds[_WOULD_HAVE_SHED]
+        would_have_shed, lost = kinds[_WOULD_HAVE_SHED], self._lost()
         return Account(
-            ended=popped + waiting + sum(kinds) - would_have_shed + self._held_at_once,
+            ended=popped + waiting + sum(kinds) - would_have_shed + self._held_at_once + lost,
             unsampled=kinds[_UNSAMPLED],
             queued=self.pending + waiting,
             in_flight=self.in_flight,
             exported=self.exported,
             summarized=self._summarized + kinds[_SUMMARIZED],
             submitted=self.submitted,
-            dropped={reason: count for reason, count in self._dropped_of(kinds).items() if count},
+            dropped={reason: count for reason, count in self._dropped_of(kinds, lost).items() if count},
             exports_attempted=self.exports_attempted,
             exports_succeeded=self.exports_succeeded,
             would_have_shed=would_have_shed,

@@ -79,7 +79,9 @@ class Pipeline:
         self._grace = shutdown_grace
         self._clock = clock
         self._log = LogLimit(_logger, clock=clock)
-        self.admission = Admission(sender=sender, intake=self.intake, max_held_bytes=max_held_bytes, log=self._log)
+        self.admission = Admission(
+            sender=sender, intake=self.intake, max_held_bytes=max_held_bytes, log=self._log, lost=self.ledger.lost
+        )
         self.admit, self.admit_batch = self.admission.admit, self.admission.admit_batch
         self._worker = Worker(
             intake=self.intake,
@@ -123,6 +125,7 @@ class Pipeline:
 
     def account(self) -> Account:
         """A reading of the ledger that has every span that ended before this call."""
+        self.intake.settle()
         return self.ledger.account()
 
     def _wake(self) -> None:

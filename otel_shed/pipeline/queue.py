@@ -2,11 +2,15 @@
 
 Application threads push and book; the export thread and the decision thread pop. The rules: a push never waits; a
 record moves and is counted in one step, so ``counts()`` balances at every reading; the queue never holds more records
-or bytes than its bounds. A full queue evicts the oldest record of the lowest priority, the pushed one included.
+or bytes than its bounds. A full queue evicts the oldest record of the lowest priority. A record that would not fit
+beside those of higher priority is evicted itself, and costs no other its place.
 
 The plain class appends each push to ``_arrivals``, which is one step of the interpreter. Whoever holds the small lock
 then moves all arrivals; nobody waits for it. A signal handler or a finalizer that pushes in the middle of a push leaves
-its record there too, and the push that it interrupted moves it. The compiled class does the same in one call in C.
+its record there too, and the push that it interrupted moves it. A step calls nothing: the interpreter lets signal
+handlers and other threads in where something is called and where a loop begins again, and nowhere else. What a step
+needs memory for comes before its first change. So an exception, of whatever kind, finds each step done or not begun.
+The compiled class does the same in one call in C.
 """
 
 from __future__ import annotations
@@ -17,11 +21,15 @@ from typing import TYPE_CHECKING, Final
 
 from otel_shed.compiled import extension
 from otel_shed.control.threshold import randomness_of, read_ot
-from otel_shed.native import allocate_rlock
+from otel_shed.native import allocate_rlock, call_if_free
 from otel_shed.record import Priority, SpanRecord, record_class
 
 # More than can be held: a bound or a wake-up that is never reached.
 NEVER: Final = sys.maxsize
+
+_LOWEST: Final = int(min(Priority))
+_HIGHEST: Final = int(max(Priority))
+_HIGH: Final = int(Priority.HIGH)
 
 
 class Queue:
@@ -29,8 +37,8 @@ class Queue:
 
     records, length: how many wait, and their bytes. admitted: how many were queued; the next one gets this order.
     A ``kind`` is the index of a count: ``kinds`` of them, of which ``full`` counts what a full queue evicts,
-    ``refused`` what the admission threshold refuses, ``closed`` what comes after ``close``, and ``failed`` what no
-    memory is left for.
+    ``refused`` what the admission threshold refuses, ``closed`` what comes after ``close``, and ``failed`` what has no
+    priority or what no memory is left for.
     """
 
     def __init__(self, *, kinds: int, full: int, refused: int, closed: int, failed: int) -> None:
@@ -43,142 +51,180 @@ class Queue:
     def restart(self) -> None:
         """Begin anew, empty and with counts of 0: in a forked child, what waits is the parent's. Bounds stay."""
         self._lock = allocate_rlock()
-        # By priority, the lowest first.
+        # By priority, the lowest first; and the bytes of each.
         self._queues: tuple[deque[SpanRecord], ...] = tuple([deque() for _ in Priority])
+        self._lengths = [0 for _ in Priority]
         # Records, and what is booked: a kind and how many.
         self._arrivals: deque[SpanRecord | tuple[int, int]] = deque()
-        # What was counted last, together with the counts: one assignment changes both, whatever interrupts it.
-        self._booked: tuple[list[int], object] = [0] * self._kinds, None
-        self._evicted: tuple[int, SpanRecord | None] = 0, None
-        self.records = self.length = self.admitted = self._popped = self._cleared = 0
+        # What a pop has taken out of the queues so far; they wait, and are counted so, until it is at its end.
+        self._taken: list[SpanRecord] = []
+        self._counts = [0] * self._kinds
+        self.records = self.length = self.admitted = self._popped = 0
         self._wake_at = self._wake_at_bytes = NEVER
         self._admission = 0
 
     # -- application threads -------------------------------------------------------------------------------------
 
     def push(self, record: SpanRecord) -> bool:
-        """Queue a record, whose order this sets; whether a consumer is to be woken. Never waits."""
+        """Queue a record, whose order this sets; whether a consumer is to be woken. Never waits.
+
+        Raises MemoryError or RecursionError only where the record is neither queued nor counted.
+        """
+        try:
+            is_queued = _LOWEST <= record.priority <= _HIGHEST
+        except TypeError:
+            is_queued = False
+        if not is_queued:
+            self.book(self._failed)
+            return False
         self._arrivals.append(record)
-        self._settle()
-        return self.records >= self._wake_at or self.length >= self._wake_at_bytes
+        try:
+            self._settle()
+            # What another thread has left no time to move is there to be woken for.
+            waiting = self.records + len(self._arrivals)
+        except (RecursionError, MemoryError):  # it has come: the next push or pop moves it
+            return self._wake_at < NEVER
+        return waiting >= self._wake_at or self.length >= self._wake_at_bytes
 
     def book(self, kind: int, count: int = 1) -> None:
-        """Count spans that ended and are not queued."""
+        """Count spans that ended and are not queued; raises as ``push`` does."""
+        if not 0 <= kind < self._kinds:
+            raise IndexError("a Queue does not count this kind")
         self._arrivals.append((kind, count))
-        self._settle()
+        try:
+            self._settle()
+        except (RecursionError, MemoryError):
+            pass
 
     def _settle(self) -> None:
         """Move what has arrived, unless another thread is at it, or this one is further down its stack."""
         lock = self._lock
-        while self._arrivals and not lock._is_owned() and lock.acquire(False):
-            try:
-                self._move()
-            finally:
-                lock.release()
+        while self._arrivals and not lock._is_owned():
+            if not call_if_free(lock, self._move):
+                return
 
     def _move(self) -> None:
-        arrivals = self._arrivals
-        try:
-            while arrivals:
-                entry = arrivals[0]
-                if isinstance(entry, tuple):
-                    self._count(entry)
-                else:
-                    self._admit(entry)
-                arrivals.popleft()
-        except BaseException:  # of a signal handler; whatever step it came in, the counts hold
-            self._recount()
-            raise
+        """In the lock. Everything is read anew after each call: a signal handler may have forked in it."""
+        if self._taken:
+            self._give_back()
+        while self._arrivals:
+            entry = self._arrivals[0]
+            if entry.__class__ is tuple:
+                kind, count = entry
+                count += self._counts[kind]
+                self._counts[kind] = count
+                del self._arrivals[0]
+                continue
+            record: SpanRecord = entry  # type: ignore[assignment]
+            admission = self._admission if record.priority < _HIGH else 0
+            is_refused = admission and _randomness(record) < admission
+            if self.is_closed or is_refused:
+                if self._arrivals and self._arrivals[0] is record:
+                    kind = self._closed if self.is_closed else self._refused
+                    count = self._counts[kind] + 1
+                    self._counts[kind] = count
+                    del self._arrivals[0]
+                continue
+            priority, order = record.priority, self.admitted
+            records, length, admitted = self.records + 1, self.length + record.length, order + 1
+            of_priority = self._lengths[priority] + record.length
+            if records > self._max_records or length > self._max_bytes:
+                self._make_room(record)
+                continue
+            queue = self._queues[priority]
+            if not self._arrivals:
+                continue
+            record.order = order
+            if admission:
+                record.admission = admission
+            queue += (record,)
+            self.records = records
+            self.length = length
+            self.admitted = admitted
+            self._lengths[priority] = of_priority
+            del self._arrivals[0]
 
-    def _count(self, entry: tuple[int, int]) -> None:
-        kind, count = entry
-        booked = self._booked[0].copy()
-        booked[kind] += count
-        self._booked = booked, entry
-
-    def _admit(self, record: SpanRecord) -> None:
-        if self.is_closed:
-            self._count_record(self._closed, record)
-            return
-        if not isinstance(record.priority, int) or not 0 <= record.priority < len(self._queues):
-            self._count_record(self._failed, record)
-            return
-        if self._admission and record.priority < Priority.HIGH:
-            if randomness_of(record.trace_id, read_ot(record.trace_state)) < self._admission:
-                self._count_record(self._refused, record)
-                return
-            record.admission = self._admission
-        record.order = self.admitted
-        self._queues[record.priority].append(record)
-        self.admitted += 1
-        self.records += 1
-        self.length += record.length
-        if self.records > self._max_records or self.length > self._max_bytes:
+    def _make_room(self, record: SpanRecord) -> None:
+        """Evict one record so that this one, the first arrival, has room in the end; itself where it never has."""
+        priority = record.priority
+        higher = sum([len(queue) for queue in self._queues[priority + 1 :]])
+        length = sum(self._lengths[priority + 1 :]) + record.length
+        if higher < self._max_records and length <= self._max_bytes:
             self._evict()
-
-    def _count_record(self, kind: int, record: SpanRecord) -> None:
-        booked = self._booked[0].copy()
-        booked[kind] += 1
-        self._booked = booked, record
+        elif self._arrivals and self._arrivals[0] is record:
+            count = self._counts[self._full] + 1
+            self._counts[self._full] = count
+            del self._arrivals[0]
 
     def _evict(self) -> None:
-        while self.records and (self.records > self._max_records or self.length > self._max_bytes):
-            queue = next(queue for queue in self._queues if queue)
-            self._evicted = self._evicted[0] + 1, queue[0]
-            record = queue.popleft()
-            self.records -= 1
-            self.length -= record.length
-
-    def _recount(self) -> None:
-        """Have the numbers say what the deques do."""
-        evicted, counted, arrivals = self._evicted[1], self._booked[1], self._arrivals
-        for queue in self._queues:
-            if queue and queue[0] is evicted:
-                queue.popleft()
-            if queue and arrivals and queue[-1] is arrivals[0]:
-                arrivals.popleft()
-        if arrivals and counted is not None and (arrivals[0] is counted or arrivals[0] is evicted):
-            arrivals.popleft()
-        self.records = sum([len(queue) for queue in self._queues])
-        self.length = sum([record.length for queue in self._queues for record in queue])
-        self.admitted = self._popped + self._evicted[0] + self._cleared + self.records
+        """The oldest of the lowest priority."""
+        for priority, queue in enumerate(self._queues):
+            if queue and queue is self._queues[priority]:
+                record = queue[0]
+                records, length = self.records - 1, self.length - record.length
+                of_priority, count = self._lengths[priority] - record.length, self._counts[self._full] + 1
+                self.records = records
+                self.length = length
+                self._lengths[priority] = of_priority
+                self._counts[self._full] = count
+                del queue[0]
+                return
 
     # -- consumers -----------------------------------------------------------------------------------------------
 
     def pop(self, most: int, most_bytes: int = NEVER, /) -> tuple[list[SpanRecord], int]:
         """Up to ``most`` of the oldest, of ``most_bytes`` at most; and their bytes."""
-        popped: list[SpanRecord] = []
-        length = 0
         if self._lock._is_owned():  # a signal handler has interrupted a push
-            return popped, length
+            return [], 0
         with self._lock:
             self._move()
             try:
-                is_full = False
-                while len(popped) < most and not is_full:
-                    occupied = [queue for queue in self._queues if queue]
-                    if not occupied:
-                        break
-                    queue = min(occupied, key=_first_order)
-                    # Where there is only one, which is nearly always, nothing has to be compared.
-                    for _ in range(most - len(popped) if len(occupied) == 1 else 1):
-                        if not queue:
-                            break
-                        if is_full := length + queue[0].length > most_bytes:
-                            break
-                        popped.append(queue[0])
-                        length += queue.popleft().length
-                self.records -= len(popped)
-                self.length -= length
-                self._popped += len(popped)
+                return self._take(most, most_bytes)
             except BaseException:
-                for record in reversed(popped):
-                    queue = self._queues[record.priority]
-                    if not (queue and queue[0] is record):
-                        queue.appendleft(record)
-                self._recount()
+                self._give_back()
                 raise
-        return popped, length
+
+    def _take(self, most: int, most_bytes: int) -> tuple[list[SpanRecord], int]:
+        taken, queues, lengths, length = self._taken, self._queues, self._lengths.copy(), 0
+        is_full = False
+        while len(taken) < most and not is_full:
+            occupied = [priority for priority, queue in enumerate(queues) if queue]
+            if not occupied:
+                break
+            oldest = min(occupied, key=lambda priority: queues[priority][0].order)
+            queue = queues[oldest]
+            # Where there is only one, which is nearly always, nothing has to be compared.
+            for _ in range(most - len(taken) if len(occupied) == 1 else 1):
+                if not queue:
+                    break
+                record = queue[0]
+                if is_full := length + record.length > most_bytes:
+                    break
+                taken += (record,)
+                del queue[0]
+                length += record.length
+                lengths[oldest] -= record.length
+        none: list[SpanRecord] = []
+        count, result = len(taken), (taken, length)
+        if taken is not self._taken:  # a signal handler has forked
+            return [], 0
+        records, left, popped = self.records - count, self.length - length, self._popped + count
+        self.records = records
+        self.length = left
+        self._popped = popped
+        self._lengths = lengths
+        self._taken = none
+        return result
+
+    def _give_back(self) -> None:
+        """What an interrupted pop has taken; may be interrupted itself, and done again."""
+        taken = self._taken
+        while taken:
+            record = taken[-1]
+            queue = self._queues[record.priority]
+            if not (queue and queue[0] is record):
+                queue.appendleft(record)
+            del taken[-1]
 
     def resize(self, max_records: int, max_bytes: int, /) -> None:
         """Hold no more than so much from now on; what is too much is evicted."""
@@ -186,13 +232,17 @@ class Queue:
         if not self._lock._is_owned():
             with self._lock:
                 self._move()
-                self._evict()
+                while self.records and (self.records > self._max_records or self.length > self._max_bytes):
+                    self._evict()
 
     def wake_when(self, records: int, length: int = NEVER, /) -> bool:
         """Have ``push`` say so from when so much waits on; whether it does now."""
         self._wake_at, self._wake_at_bytes = records, length
-        self._settle()
-        return self.records >= records or self.length >= length
+        try:
+            self._settle()
+            return self.records + len(self._arrivals) >= records or self.length >= length
+        except (RecursionError, MemoryError):  # an application thread's, which asks to be told no more
+            return True
 
     def admit_from(self, threshold: int, /) -> None:
         """Refuse records below HIGH whose trace has a randomness below ``threshold``; 0 admits all."""
@@ -205,33 +255,39 @@ class Queue:
 
     def close(self) -> None:
         """Admit nothing from now on."""
-        self._settle()
-        self.is_closed = True
+        if self._lock._is_owned():
+            self.is_closed = True
+            return
+        with self._lock:
+            self._move()  # these came before
+            self.is_closed = True
 
     def clear(self, kind: int, /) -> None:
-        """Count all that waits as ``kind``, and forget it."""
-        if not self._lock._is_owned():
-            with self._lock:
-                self._move()
-                booked = self._booked[0].copy()
-                booked[kind] += self.records
-                self._booked = booked, None
-                self._cleared += self.records
-                self.records = self.length = 0
-                for queue in self._queues:
-                    queue.clear()
+        """Count all that waits as ``kind``, and forget it. Does nothing where ``is_held_here``."""
+        if self._lock._is_owned():
+            return
+        with self._lock:
+            self._move()
+            none: tuple[deque[SpanRecord], ...] = tuple([deque() for _ in Priority])
+            lengths, gone = [0 for _ in Priority], self._queues
+            count = self._counts[kind] + self.records
+            self._counts[kind] = count
+            self.records = self.length = 0
+            self._queues = none
+            self._lengths = lengths
+            del gone
 
     # -- readings ------------------------------------------------------------------------------------------------
 
     @property
     def is_held_here(self) -> bool:
-        """Whether this thread is in the middle of a step, which a signal handler has interrupted."""
+        """Whether this thread is in the middle of a call, which a signal handler or a finalizer has interrupted."""
         return bool(self._lock._is_owned())
 
     def mark(self) -> int:
         """How many were admitted, with all whose ``push`` has returned."""
         if self._lock._is_owned():
-            return self.admitted + len(self._arrivals)
+            return self.admitted
         with self._lock:
             self._move()
             return self.admitted
@@ -239,8 +295,15 @@ class Queue:
     @property
     def oldest(self) -> int:
         """The order of the oldest that waits, or of the next to be admitted."""
-        self._settle()
-        return min([queue[0].order for queue in self._queues if queue], default=self.admitted)
+        if self._lock._is_owned():
+            return self._oldest()
+        with self._lock:
+            self._move()
+            return self._oldest()
+
+    def _oldest(self) -> int:
+        waiting = [*self._taken[:1], *[queue[0] for queue in self._queues if queue]]
+        return min([record.order for record in waiting], default=self.admitted)
 
     def counts(self) -> tuple[int, int, int, list[int]]:
         """Records popped, records that wait, their bytes, and each kind's count; these add up to all that ended."""
@@ -251,13 +314,14 @@ class Queue:
             return self._reading()
 
     def _reading(self) -> tuple[int, int, int, list[int]]:
-        booked = self._booked[0].copy()
-        booked[self._full] += self._evicted[0]
-        return self._popped, self.records, self.length, booked
+        return self._popped, self.records, self.length, self._counts[:]
 
 
-def _first_order(queue: deque[SpanRecord]) -> int:
-    return queue[0].order
+def _randomness(record: SpanRecord) -> int:
+    try:
+        return randomness_of(record.trace_id, read_ot(record.trace_state))
+    except Exception:  # a tracestate that is not the SDK's
+        return randomness_of(record.trace_id)
 
 
 PlainQueue = Queue

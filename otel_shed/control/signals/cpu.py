@@ -77,11 +77,18 @@ class CpuMeter:
         random = self._random
 
         def timed(*args: _Given.args, **named: _Given.kwargs) -> _Result:
-            if random() * ONE_IN >= 1.0:  # hardly more than a call, since most are not timed
-                return call(*args, **named)
-            begun = self._thread_time()
+            begun = None
+            try:
+                if random() * ONE_IN < 1.0:  # hardly more than a call, since most are not timed
+                    begun = self._thread_time()
+            except (RecursionError, MemoryError):  # not to be timed; the call sees to itself
+                pass
             result = call(*args, **named)
-            self._calls.append(self._thread_time() - begun - self._reading)
+            if begun is not None:
+                try:
+                    self._calls.append(self._thread_time() - begun - self._reading)
+                except (RecursionError, MemoryError):
+                    pass
             return result
 
         return timed
