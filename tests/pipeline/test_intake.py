@@ -738,6 +738,12 @@ class IntakeAgainstAList(RuleBasedStateMachine):
         self.number += 1
         new = record(self.number, length, priority)
         self.intake.offer(new)
+        beside = [each for each in self.model if each.priority > priority]
+        if (
+            len(beside) >= self.capacity
+            or sum(each.length for each in (*beside, new)) + self.in_flight_bytes() > self.max_bytes
+        ):
+            return  # it is evicted itself, and costs no other its place
         self.model.append(new)
         while self.model and (
             len(self.model) > self.capacity
