@@ -66,11 +66,13 @@ class DecisionThread:
         self._thread_id = thread_id()
         try:
             pause: float | None = None
-            while not self._is_over:
+            while True:
                 self._alarm.acquire(timeout=-1 if pause is None else min(pause, TIMEOUT_MAX))
+                if self._is_over:
+                    return
                 try:
                     pause = self._decide()
-                except Exception as error:  # a fault of ours
+                except BaseException as error:  # a fault of ours, or a policy's sys.exit()
                     pause = _PAUSE_AFTER_FAULT_SECONDS
                     _log.warning(
                         "decisions", "fault in the decision thread: %s: %s", type(error).__name__, error, exc_info=True
