@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from otel_shed.control.flow import Flow
 from otel_shed.control.overload import OverloadControl
 from otel_shed.control.phase import Phase
+from otel_shed.pipeline.ledger import Account
 from otel_shed.pipeline.pipeline import Pipeline
 from otel_shed.pipeline.summary import SummaryRow
 from otel_shed.sampler import AdaptiveSampler
@@ -106,8 +108,7 @@ def read_stats(
     total: dict[str, Any] = dict.fromkeys((*_COUNTS, "queue_capacity", "queued_bytes", "undecided"), 0)
     healthy, lossy = True, False
     for pipeline in pipelines:
-        with pipeline.ledger.lock:
-            account, undecided = pipeline.ledger.account(), pipeline.intake.store.undecided_spans
+        account, undecided = pipeline.ledger.read(partial(_account_of, pipeline))
         dropped.update({reason.value: count for reason, count in account.dropped.items()})
         for name in _COUNTS:
             total[name] += getattr(account, name)
@@ -126,6 +127,10 @@ def read_stats(
         exporter_healthy=healthy,
         shutdown_was_lossy=lossy,
     )
+
+
+def _account_of(pipeline: Pipeline) -> tuple[Account, int]:
+    return pipeline.account(), pipeline.intake.store.undecided_spans
 
 
 def _of_control(control: OverloadControl, flows: Sequence[Flow], samplers: Sequence[AdaptiveSampler]) -> dict[str, Any]:

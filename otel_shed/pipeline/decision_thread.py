@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from threading import TIMEOUT_MAX
 
+from otel_shed.interruption import is_applications
 from otel_shed.log_limit import LogLimit
 from otel_shed.native import Lock, WorkerThread, allocate_lock, start_thread, thread_id
 
@@ -41,8 +42,12 @@ class DecisionThread:
         if self._thread_id is None and not self._is_over:
             try:
                 self._threads.append(start_thread(name="otel-shed-decisions", target=self._run))
-            except RuntimeError:  # the interpreter is shutting down, or there are no threads left: the worker decides
-                return
+            except (RecursionError, MemoryError):  # the next span calls
+                raise
+            except Exception as error:  # the interpreter is shutting down, or there are no threads left
+                if is_applications(error):
+                    raise
+                return  # the worker decides once it is back
         self._ring()
 
     def end(self, patience: float = 0.0) -> None:

@@ -174,7 +174,7 @@ class Ledger:
     @property
     def dropped(self) -> dict[DropReason, int]:
         """Of every reason how many."""
-        return self._read(lambda: self._dropped_of(self.queue.counts()[3], self._lost()))
+        return self.read(lambda: self._dropped_of(self.queue.counts()[3], self._lost()))
 
     def lost_in_export(self) -> int:
         """Spans that were lost, not shed by choice."""
@@ -188,9 +188,10 @@ class Ledger:
 
     def account(self) -> Account:
         """A consistent reading."""
-        return self._read(self.glance)
+        return self.read(self.glance)
 
-    def _read(self, reading: Callable[[], _Read]) -> _Read:
+    def read(self, reading: Callable[[], _Read]) -> _Read:
+        """What ``reading`` reads in the ledger, which must not wait."""
         if self.lock._is_owned() or not self.queue.is_held_here:
             with self.lock:
                 return reading()

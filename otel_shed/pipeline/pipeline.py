@@ -151,8 +151,10 @@ class Pipeline:
             self._is_starting = True
             try:
                 self.worker_thread = start_thread(name="otel-shed-worker", target=self._run)
-            except RuntimeError:  # the interpreter is shutting down, or there are no threads left
+            except RuntimeError as error:  # the interpreter is shutting down, or there are no threads left
                 self.ledger.queue.wake_when(1)
+                if is_applications(error):
+                    raise
                 return False
             finally:
                 self._is_starting = False

@@ -41,6 +41,8 @@ class Queue:
     priority or what no memory is left for.
     """
 
+    __slots__ = ("__dict__", "__weakref__", "_lock")
+
     def __init__(self, *, kinds: int, full: int, refused: int, closed: int, failed: int) -> None:
         self._kinds, self._full, self._refused, self._closed = kinds, full, refused, closed
         self._failed = failed

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -13,6 +14,7 @@ import pytest
 from otel_shed.outcome import Outcome
 from otel_shed.pipeline import lifecycle
 from otel_shed.pipeline.pipeline import Pipeline
+from otel_shed.pipeline.queue import PlainQueue
 from otel_shed.record import SpanRecord
 from otel_shed.stats import read_stats
 from tests.conftest import ended_span
@@ -194,3 +196,31 @@ def test_a_handler_in_the_middle_of_a_flush_without_threads(monkeypatch: pytest.
     assert answers == [False]
     assert read_stats([pipeline]).exported == 10
     assert pipeline.is_shut_down
+
+
+def test_a_handler_in_the_middle_of_a_push_in_plain_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it asks for, it does not wait for a thread that waits for the push that it has interrupted."""
+    monkeypatch.setattr("otel_shed.pipeline.ledger.Queue", PlainQueue)
+    pipeline = make_pipeline(ScriptedSender(), shutdown_grace=60.0)
+    queue = pipeline.ledger.queue
+    assert isinstance(queue, PlainQueue)
+    for _ in range(3):
+        pipeline.admit(ended_span())
+    began = time.monotonic()
+    with queue._lock:  # the push
+        other = threading.Thread(target=pipeline.account)
+        other.start()
+        while pipeline.ledger.lock.acquire(False):  # until somebody is in the ledger, and waits for the push
+            pipeline.ledger.lock.release()
+        pipeline.admit(ended_span())
+        stats = read_stats([pipeline])
+        assert (stats.ended, stats.queued, stats.unaccounted) == (3, 3, 0)
+        assert not pipeline.can_wait_here()
+        assert not pipeline.flush(60.0)
+        pipeline.shutdown(60.0)
+    assert time.monotonic() - began < 10
+    queue.mark()  # the push goes on
+    other.join(10)
+    assert pipeline._ending.wait(30.0)
+    stats = read_stats([pipeline])
+    assert stats.ended == stats.exported + stats.dropped.get("already_shutdown", 0) == 4
