@@ -60,8 +60,6 @@ class SheddingSpanProcessor(Face, SpanProcessor):
         shedder: LoadShedder | None = None,
         meter_provider: MeterProvider | None = None,
     ) -> None:
-        check_exporter("span_exporter", span_exporter)
-        check_meter_provider(meter_provider)
         given: dict[str, Any] = {
             "max_queue_size": max_queue_size,
             "schedule_delay_millis": schedule_delay_millis,
@@ -72,13 +70,16 @@ class SheddingSpanProcessor(Face, SpanProcessor):
         self.span_exporter = span_exporter
         if shedder is None:
             self.config = ShedConfig.from_env(**given)
-            assembly = Assembly(self.config, meter_provider=meter_provider)
         else:
             check_instance("shedder", getattr(shedder, "assembly", shedder), Assembly, "a LoadShedder")
-            assembly = shedder.assembly
             if max_queue_size is not None and max_export_batch_size is None:
-                given["max_export_batch_size"] = min(given["max_queue_size"], assembly.config.max_export_batch_size)
-            self.config = dataclasses.replace(assembly.config, **given)
+                given["max_export_batch_size"] = min(given["max_queue_size"], shedder.config.max_export_batch_size)
+            self.config = dataclasses.replace(shedder.config, **given)
+        check_exporter(
+            "span_exporter", span_exporter
+        )  # after the sizes: the stock processor refuses those, and no more
+        check_meter_provider(meter_provider)
+        assembly = Assembly(self.config, meter_provider=meter_provider) if shedder is None else shedder.assembly
         if not self.config.enabled:
             self._become_stock(given, meter_provider)
             return

@@ -127,6 +127,12 @@ def test_a_wrong_part_is_refused_by_name(made: Callable[..., Any], name: str, va
         made(**{**arguments, name: value})
 
 
+def test_a_wrong_size_counts_before_a_wrong_exporter() -> None:
+    """It raises the ValueError of the stock processor, whose own tests pass None for an exporter meanwhile."""
+    with pytest.raises(ValueError, match="max_queue_size"):
+        SheddingSpanProcessor(None, max_queue_size=0)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", [*BATCH_SIZES, *DELAYS])
 def test_sizes_beside_a_shedder_too(name: str) -> None:
     """The processor's settings are checked by the same rules where the others come from a shedder."""
