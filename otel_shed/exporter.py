@@ -17,6 +17,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from otel_shed.arguments import check_exporter, check_instance, check_integer, check_meter_provider
 from otel_shed.assembly import Assembly, stock_exporter
 from otel_shed.config import ShedConfig
 from otel_shed.control.gate import Book
@@ -28,6 +29,7 @@ from otel_shed.otlp.exporter import OTLPSpanExporter
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import Fate
 from otel_shed.record import Priority
+from otel_shed.setting import INT_MAX
 from otel_shed.stats import Stats
 from otel_shed.stock_flush import ProcessorInFront, see_flushes
 
@@ -43,7 +45,7 @@ class SheddingSpanExporter(Face, SpanExporter):
 
     max_batches: queue so many batches as they come, the oldest dropped whole when it is full; if None, the spans are
     queued one by one. In either case at most ``max_queue_size`` spans are queued. ValueError if it is not a positive
-    integer.
+    integer, TypeError for any other part that is none; both name the argument.
     """
 
     def __init__(
@@ -54,8 +56,13 @@ class SheddingSpanExporter(Face, SpanExporter):
         shedder: LoadShedder | None = None,
         meter_provider: MeterProvider | None = None,
     ) -> None:
-        if max_batches is not None and (not isinstance(max_batches, int) or max_batches < 1):
-            raise ValueError(f"max_batches must be an integer of at least 1, not {max_batches!r}")
+        if max_batches is not None:
+            check_integer("max_batches", max_batches, 1, INT_MAX)
+        if span_exporter is not None:
+            check_exporter("span_exporter", span_exporter)
+        check_meter_provider(meter_provider)
+        if shedder is not None:
+            check_instance("shedder", getattr(shedder, "assembly", shedder), Assembly, "a LoadShedder")
         assembly = shedder.assembly if shedder else Assembly(ShedConfig.from_env(), meter_provider=meter_provider)
         if not assembly.config.enabled:
             self._become_stock(stock_exporter() if span_exporter is None else span_exporter)

@@ -17,8 +17,9 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
+from otel_shed.arguments import check_exporter, check_instance, check_meter_provider
 from otel_shed.assembly import Assembly
-from otel_shed.config import ShedConfig
+from otel_shed.config import SETTING, ShedConfig
 from otel_shed.control.gate import Book
 from otel_shed.face import Face
 from otel_shed.hot_path import OnEnd, compiled_on_end
@@ -43,8 +44,9 @@ class SheddingSpanProcessor(Face, SpanProcessor):
     """The drop-in for BatchSpanProcessor, with its constructor.
 
     What is not given comes from ``shedder``, else from the environment. Raises ValueError where the stock processor
-    does: for a size or a delay that is not positive, and for a batch larger than the queue. With
-    ``OTEL_SHED_ENABLED=false`` every call goes to a stock BatchSpanProcessor.
+    does: for a size or a delay that is not positive, and for a batch larger than the queue; TypeError, which names the
+    argument, for a part that is none, such as an exporter that is None. With ``OTEL_SHED_ENABLED=false`` every call
+    goes to a stock BatchSpanProcessor.
     """
 
     def __init__(
@@ -64,16 +66,20 @@ class SheddingSpanProcessor(Face, SpanProcessor):
             "max_export_batch_size": max_export_batch_size,
             "export_timeout_millis": export_timeout_millis,
         }
-        given = {name: value for name, value in given.items() if value is not None}
+        given = {name: SETTING[name].check(value) for name, value in given.items() if value is not None}
         self.span_exporter = span_exporter
         if shedder is None:
             self.config = ShedConfig.from_env(**given)
-            assembly = Assembly(self.config, meter_provider=meter_provider)
         else:
-            assembly = shedder.assembly
+            check_instance("shedder", getattr(shedder, "assembly", shedder), Assembly, "a LoadShedder")
             if max_queue_size is not None and max_export_batch_size is None:
-                given["max_export_batch_size"] = min(max_queue_size, assembly.config.max_export_batch_size)
-            self.config = dataclasses.replace(assembly.config, **given)
+                given["max_export_batch_size"] = min(given["max_queue_size"], shedder.config.max_export_batch_size)
+            self.config = dataclasses.replace(shedder.config, **given)
+        check_exporter(
+            "span_exporter", span_exporter
+        )  # after the sizes: the stock processor refuses those, and no more
+        check_meter_provider(meter_provider)
+        assembly = Assembly(self.config, meter_provider=meter_provider) if shedder is None else shedder.assembly
         if not self.config.enabled:
             self._become_stock(given, meter_provider)
             return

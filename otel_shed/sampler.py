@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON, Decision, Sa
 from opentelemetry.trace import INVALID_SPAN, Link, SpanContext, SpanKind, TraceFlags, TraceState, get_current_span
 from opentelemetry.util.types import Attributes, AttributeValue
 
+from otel_shed.arguments import check_callable, check_instance, check_part
 from otel_shed.control.ceiling import Ceiling
 from otel_shed.control.threshold import (
     KEEP_ALL,
@@ -63,6 +64,14 @@ def _bare(decision: Decision, state: TraceState | None) -> SamplingResult:
     return result
 
 
+def check_sampler_parts(root: Sampler | None, ceiling: Ceiling | None) -> None:
+    """TypeError, with the argument's name, for what is no sampler, or no ceiling."""
+    if root is not None:
+        check_part("root", root, "None or a Sampler", "should_sample")
+    if ceiling is not None:
+        check_part("ceiling", ceiling, "None or a Ceiling", "admit")
+
+
 class AdaptiveSampler(Sampler):
     """Thins out the local roots that ``root`` would sample (all of them if None); local children follow their parent.
 
@@ -84,6 +93,9 @@ class AdaptiveSampler(Sampler):
         ceiling: Ceiling | None = None,
         follow_remote_parent: bool = False,
     ) -> None:
+        check_sampler_parts(root, ceiling)
+        check_callable("threshold", threshold, "a function that returns the threshold in force")
+        check_instance("follow_remote_parent", follow_remote_parent, bool, "True or False")
         self._root = ALWAYS_ON if root is None or (follow_remote_parent and root is DEFAULT_ON) else root
         self._threshold = threshold
         self._ceiling = ceiling

@@ -15,6 +15,14 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 
+from otel_shed.arguments import (
+    check_callable,
+    check_clock,
+    check_exporter,
+    check_instance,
+    check_meter_provider,
+    check_part,
+)
 from otel_shed.assembly import Assembly, stock_exporter
 from otel_shed.config import ShedConfig
 from otel_shed.control.brownout import BrownoutSnapshot
@@ -26,7 +34,7 @@ from otel_shed.exporter import SheddingSpanExporter
 from otel_shed.otlp.exporter import OTLPSpanExporter
 from otel_shed.pipeline.verdict import Policy
 from otel_shed.processor import SheddingSpanProcessor
-from otel_shed.sampler import AdaptiveSampler
+from otel_shed.sampler import AdaptiveSampler, check_sampler_parts
 from otel_shed.stats import Stats
 
 _default: LoadShedder | None = None
@@ -41,8 +49,8 @@ class LoadShedder:
     worth that neither attribute, status nor settings speak of, None for NORMAL; called in Span.end(). policy: decides
     in place of the library's own which local traces are kept while they are held, from OBSERVE on (never in observe
     mode). It is given a TraceView, in Span.end() or by the worker, must not wait, and returns a Verdict; a trace on
-    which it fails is kept. clock: seconds, monotonic. With ``enabled`` false it makes the SDK's own parts. TypeError
-    for a signal that has no ``read``.
+    which it fails is kept. clock: seconds, monotonic. With ``enabled`` false it makes the SDK's own parts. TypeError,
+    which names the argument, for a part that is none, as a signal that has no ``read``.
     """
 
     def __init__(
@@ -56,6 +64,17 @@ class LoadShedder:
         meter_provider: MeterProvider | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        check_instance("config", config, ShedConfig, "a ShedConfig", optional=True)
+        if exporter is not None:
+            check_exporter("exporter", exporter)
+        check_instance("signals", signals, Iterable, "a sequence of pressure signals")
+        signals = tuple(signals)
+        for number, signal in enumerate(signals):
+            check_part(f"signals[{number}]", signal, "a pressure signal", "read")
+        check_callable("priority", priority, "a function of a span that returns its Priority or None", optional=True)
+        check_callable("policy", policy, "a function of a TraceView that returns a Verdict", optional=True)
+        check_meter_provider(meter_provider)
+        check_clock(clock)
         self.config = ShedConfig.from_env() if config is None else config
         self.assembly = Assembly(
             self.config,
@@ -82,6 +101,7 @@ class LoadShedder:
 
         ``root``: what it may thin out, everything if None. ``ceiling``: the most that is recorded whatever the load.
         """
+        check_sampler_parts(root, ceiling)
         if not self.config.enabled:
             return ParentBased(root or ALWAYS_ON)
         sampler = AdaptiveSampler(
@@ -91,7 +111,9 @@ class LoadShedder:
         return sampler
 
     def span_processor(self, exporter: SpanExporter | None = None) -> SpanProcessor:
-        """A span processor to ``exporter``."""
+        """A span processor to ``exporter``; TypeError if that is none."""
+        if exporter is not None:
+            check_exporter("exporter", exporter)
         chosen = exporter or self._exporter or self._own_exporter()
         if not self.config.enabled:
             return BatchSpanProcessor(chosen)
@@ -99,6 +121,8 @@ class LoadShedder:
 
     def span_exporter(self, exporter: SpanExporter | None = None) -> SpanExporter:
         """The same behind the SpanExporter interface."""
+        if exporter is not None:
+            check_exporter("exporter", exporter)
         chosen = exporter or self._exporter or self._own_exporter()
         return SheddingSpanExporter(chosen, shedder=self) if self.config.enabled else chosen
 

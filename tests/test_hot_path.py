@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -567,6 +568,32 @@ def test_a_signal_handler_that_raises(exporter: Callable[[], SpanExporter], erro
     assert not processor.force_flush()
     stats = processor.stats()
     assert (stats.exported, stats.dropped, stats.unaccounted) == (10, {"encode_failed": 10}, 0)
+
+
+class _Signalling(list):  # type: ignore[type-arg]
+    def __iter__(self) -> Iterator[Any]:
+        signal.raise_signal(signal.SIGUSR1)
+        return super().__iter__()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no such signal on this platform")
+@pytest.mark.parametrize("place", ["attribute", "event", "link"])
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_a_signal_handler_that_raises_in_a_values_own_code(place: str, is_plain: bool) -> None:
+    """It costs no attribute, event or link: the exception is the application's, and the span is counted as lost."""
+    processor = SheddingSpanProcessor(otlp())
+    on_end = partial(SheddingSpanProcessor.on_end, processor) if is_plain else processor.on_end
+    odd = bounded({"key": 1})
+    odd._dict["odd"] = _Signalling([1])
+    context = SpanContext(1, 2, is_remote=False)
+    made: dict[str, dict[str, Any]] = {
+        "attribute": {"attributes": odd},
+        "event": {"events": [Event("event", odd)]},
+        "link": {"links": [Link(context, odd)]},
+    }
+    with handling(signal.SIGUSR1, TimeoutError) as came, pytest.raises(TimeoutError):
+        on_end(made_span(**made[place]))
+    assert (len(came), processor.stats().dropped, processor.stats().ended) == (1, {"encode_failed": 1}, 1)
 
 
 @either_exporter

@@ -23,6 +23,7 @@ from opentelemetry.trace import SpanContext, StatusCode, TraceFlags
 
 from otel_shed import LoadShedder, OTLPSpanExporter, Phase, Priority, ShedConfig, SheddingSpanProcessor
 from otel_shed.otlp.client import OTLPClient
+from otel_shed.testing.clock import FakeClock
 from otel_shed.testing.exporters import RecordingExporter
 from otel_shed.testing.transport import ScriptedTransport
 from tests.conftest import ended_span
@@ -144,10 +145,11 @@ def test_cuts_long_attributes_where_it_is_told_to(monkeypatch: pytest.MonkeyPatc
     assert (theirs.spans[0].attributes or {})["key"] == "a long value"
 
 
-def test_cuts_shorter_while_it_sheds() -> None:
+def test_cuts_shorter_while_it_sheds(clock: FakeClock) -> None:
     """In the phases that shed, values have degraded_attribute_length, else attribute_length; the span stays whole."""
     ours, theirs = RecordingExporter(), RecordingExporter()
-    shedder = LoadShedder(replace(ALONE, attribute_length=20, degraded_attribute_length=5))
+    # On a clock of its own by the plain path, which follows the phase at once (for the other one see test_hot_path).
+    shedder = LoadShedder(replace(ALONE, attribute_length=20, degraded_attribute_length=5), clock=clock)
     provider = TracerProvider(span_limits=SpanLimits(max_span_attributes=3), shutdown_on_exit=False)
     provider.add_span_processor(shedder.span_processor(ours))
     provider.add_span_processor(SimpleSpanProcessor(theirs))

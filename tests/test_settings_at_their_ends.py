@@ -10,8 +10,10 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from random import Random
 
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_shed import LoadShedder, OTLPSpanExporter, Phase, ShedConfig, Stats
 from otel_shed.config import SETTINGS
@@ -19,7 +21,7 @@ from otel_shed.otlp.client import OTLPClient
 from otel_shed.setting import Kind, Setting
 from otel_shed.testing.clock import FakeClock
 from otel_shed.testing.transport import ScriptedTransport
-from tests.conftest import ended_span
+from tests.control.spans import span
 
 # Beside the setting that is tried: a queue that a short storm fills, and a machine whose own memory does not press.
 SMALL = {"max_queue_size": 200, "max_export_batch_size": 20, "memory_limit_bytes": 2**50, "report": False}
@@ -62,6 +64,7 @@ class Storm:
     config: ShedConfig
     clock: FakeClock = field(default_factory=FakeClock)
     gate: threading.Event = field(default_factory=threading.Event)
+    random: Random = field(default_factory=lambda: Random(1))
     phases: list[Phase] = field(default_factory=list)
     most: int = 0
     most_bytes: int = 0
@@ -79,7 +82,7 @@ class Storm:
         for _ in range(steps):
             self.clock.advance(STEP_SECONDS)
             for _ in range(spans):
-                self.processor.on_end(ended_span())
+                self.processor.on_end(self._span())
             self._see(self.shedder.stats())
 
     def calm_down(self) -> None:
@@ -90,8 +93,12 @@ class Storm:
 
     def deliver(self) -> None:
         """A span ends, and is exported, or shed."""
-        self.processor.on_end(ended_span())
+        self.processor.on_end(self._span())
         assert self.processor.force_flush(10_000)
+
+    def _span(self) -> ReadableSpan:
+        """One of a trace of its own, whose id is random, as ids are."""
+        return span(trace_id=self.random.getrandbits(128))
 
     def _see(self, stats: Stats) -> None:
         assert stats.unaccounted == 0

@@ -26,6 +26,7 @@ LAYERS = [
     ["config"],
     ["setting"],
     ["launcher"],
+    ["arguments"],
     ["environment", "environment_variables", "sdk_environment", "fork", "instruments", "steady_clock"],
     ["log_limit"],
     ["interruption", "native", "compiled", "record", "outcome"],

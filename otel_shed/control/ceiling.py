@@ -15,6 +15,7 @@ from functools import lru_cache
 from itertools import count
 from typing import Protocol
 
+from otel_shed.arguments import check_clock, check_instance
 from otel_shed.control.threshold import KEEP_ALL, ThresholdInForce, in_force
 
 # So many seconds' worth of roots may come at once, at most, before any is left out; a root at least.
@@ -42,8 +43,9 @@ class FixedCeiling:
     """At most this share of the local roots, 0..1; ValueError otherwise."""
 
     def __init__(self, probability: float) -> None:
+        check_instance("probability", probability, (int, float), "a number")
         if not 0.0 <= probability <= 1.0:
-            raise ValueError(f"a ceiling must be from 0 to 1, not {probability!r}")
+            raise ValueError(f"probability, a ceiling, must be from 0 to 1, not {probability!r}")
         self._in_force = in_force(probability)
 
     @property
@@ -69,8 +71,10 @@ class RateCeiling:
 
     def __init__(self, roots_per_second: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         """``roots_per_second``: more than 0 and finite, ValueError otherwise. ``clock``: seconds."""
+        check_instance("roots_per_second", roots_per_second, (int, float), "a number")
+        check_clock(clock)
         if not 0.0 < roots_per_second < math.inf:
-            raise ValueError(f"a rate must be more than 0 and finite, not {roots_per_second!r}")
+            raise ValueError(f"roots_per_second, a rate, must be more than 0 and finite, not {roots_per_second!r}")
         self.roots_per_second = roots_per_second
         self._burst = max(1.0, BURST_SECONDS * roots_per_second)
         self._steps = _STEPS / max(FALL_ROOTS, FALL_SECONDS * roots_per_second)

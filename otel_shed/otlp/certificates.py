@@ -13,10 +13,12 @@ from typing import Any
 
 def readable_file(path: Any) -> str:
     """The path as text; ValueError if there is no file that can be read."""
-    name = os.fsdecode(path)
     try:
+        name = os.fsdecode(path)
         with open(name, "rb") as file:
             file.read(1)
+    except TypeError:
+        raise ValueError("the path of a file") from None
     except (OSError, ValueError) as error:
         raise ValueError(f"a file that can be read ({_why(error)})") from None
     return name

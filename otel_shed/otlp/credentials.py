@@ -6,10 +6,11 @@ exporter goes on with the credentials that its other settings make.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from otel_shed.arguments import check_instance
 from otel_shed.environment import Environment
 
 if TYPE_CHECKING:
@@ -42,3 +43,15 @@ def credentials_from_provider(environ: Mapping[str, str]) -> grpc.ChannelCredent
             return credentials
         environment.warn(variable, name, "a provider of grpc.ChannelCredentials", "the files' credentials")
     return None
+
+
+def check_channel(credentials: Any, options: Any) -> None:
+    """TypeError, with the argument's name, for what gRPC would not take."""
+    if credentials is not None:
+        import grpc
+
+        check_instance("credentials", credentials, grpc.ChannelCredentials, "grpc.ChannelCredentials")
+    if options is not None:
+        is_list = isinstance(options, Sequence) and not isinstance(options, (str, bytes))
+        if not is_list or not all(isinstance(each, (tuple, list)) and len(each) == 2 for each in options):
+            raise TypeError("channel_options must be None or a sequence of pairs, each a name and a value")

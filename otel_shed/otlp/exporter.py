@@ -20,13 +20,13 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otel_shed.environment import range_text, shown
+from otel_shed.arguments import check_clock, check_instance, check_integer, check_meter_provider
 from otel_shed.fork import begin_anew_after_fork
 from otel_shed.instruments import sdk_metrics_enabled
 from otel_shed.log_limit import LogLimit, counted
 from otel_shed.native import Mutex
 from otel_shed.otlp.client import OTLPClient
-from otel_shed.otlp.credentials import credentials_from_provider
+from otel_shed.otlp.credentials import check_channel, credentials_from_provider
 from otel_shed.otlp.encode import EncodeError
 from otel_shed.otlp.lanes import Lanes
 from otel_shed.otlp.operations import Operation, Operations
@@ -69,8 +69,8 @@ class OTLPSpanExporter(SpanExporter):
     meter_provider: for the metrics about itself, where OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED is ``true``; the global
     one if None. environ: the variables. clock: seconds, monotonic.
 
-    Connects with the first request, not before. Raises ValueError, naming the setting, for a bad value given here; a
-    variable with one logs a warning and is as unset.
+    Connects with the first request, not before. Raises ValueError, or TypeError for a part that is none, naming the
+    argument, for what is wrong here; a variable that is logs a warning and is as unset.
     """
 
     def __init__(
@@ -92,6 +92,11 @@ class OTLPSpanExporter(SpanExporter):
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        check_instance("environ", environ, Mapping, "a mapping of variables")
+        check_clock(clock)
+        check_meter_provider(meter_provider)
+        check_instance("insecure", insecure, bool, "True or False", optional=True)
+        check_channel(credentials, channel_options)
         self.settings = ExporterSettings.resolve(
             environ,
             protocol=protocol,
@@ -104,10 +109,9 @@ class OTLPSpanExporter(SpanExporter):
             client_key_file=client_key_file,
             client_certificate_file=client_certificate_file,
         )
-        self.max_request_bytes = DEFAULT_REQUEST_BYTES if max_request_bytes is None else max_request_bytes
-        if not LEAST_REQUEST_BYTES <= self.max_request_bytes <= MAX_REQUEST_BYTES:
-            allowed = range_text(LEAST_REQUEST_BYTES, MAX_REQUEST_BYTES, integer=True)
-            raise ValueError(f"max_request_bytes must be {allowed}, not {shown(max_request_bytes)}")
+        if max_request_bytes is not None:
+            check_integer("max_request_bytes", max_request_bytes, LEAST_REQUEST_BYTES, MAX_REQUEST_BYTES)
+        self.max_request_bytes = max_request_bytes or DEFAULT_REQUEST_BYTES
         # One to a lane; none connects before it is used.
         self._new_transport = partial(_transport, self.settings, credentials, channel_options or (), environ)
         self._lanes: Lanes[Outcome] = Lanes()

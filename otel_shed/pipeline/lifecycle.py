@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import os
 import signal
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable
@@ -20,6 +19,7 @@ from typing import Protocol
 
 from otel_shed.fork import Forked, begin_anew_after_fork
 from otel_shed.native import give_way, start_thread, wait_natively_from_now_on
+from otel_shed.pipeline.pools import before_end_of_child
 
 
 class Living(Forked, Protocol):
@@ -90,15 +90,7 @@ atexit.register(_end_of_process)
 
 
 def flush_at_end_of_child(pipeline: Living) -> None:
-    """In a multiprocessing child, deliver at its end: it leaves by os._exit, past atexit.
-
-    To be called in the child once it runs, not at the fork: a starting child clears the finalizers that it inherits.
-    """
-    multiprocessing = sys.modules.get("multiprocessing.process")
-    if multiprocessing is None or multiprocessing.parent_process() is None:
-        return
-    import multiprocessing.util
-
+    """In a worker process of a pool, deliver at its end: most leave by os._exit, past atexit."""
     reference = weakref.ref(pipeline)
 
     def deliver() -> None:
@@ -106,7 +98,7 @@ def flush_at_end_of_child(pipeline: Living) -> None:
         if (alive := reference()) is not None:
             alive.end_of_process()
 
-    multiprocessing.util.Finalize(None, deliver, exitpriority=0)
+    before_end_of_child(deliver)
 
 
 def _on_sigterm(signum: int, frame: FrameType | None) -> None:

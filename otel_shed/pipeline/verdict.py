@@ -8,9 +8,11 @@ is counted from the traces kept is wrong.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from enum import Enum
+from typing import Any, Protocol
 
 from otel_shed.control.threshold import NEVER
+from otel_shed.environment import shown
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import Fate
 from otel_shed.record import Priority
@@ -57,11 +59,20 @@ class Verdict:
 
     def __post_init__(self) -> None:
         if self.reason is not None and self.reason is not Fate.SUMMARIZED:
-            DropReason(self.reason)
-        if self.threshold is not None and not 0 <= self.threshold < NEVER + (self.reason is not None):
-            raise ValueError(f"a threshold must be from 0 to 2**56-1, not {self.threshold!r}")
-        Priority(self.min_priority)
-        Priority(self.rank)
+            _check("reason", self.reason, DropReason)
+        if self.threshold is not None and not (
+            isinstance(self.threshold, int) and 0 <= self.threshold < NEVER + (self.reason is not None)
+        ):
+            raise ValueError(f"a threshold must be from 0 to 2**56-1, not {shown(self.threshold)}")
+        _check("min_priority", self.min_priority, Priority)
+        _check("rank", self.rank, Priority)
+
+
+def _check(name: str, value: Any, kind: type[Enum]) -> None:
+    try:
+        kind(value)
+    except ValueError:
+        raise ValueError(f"{name} must be a {kind.__name__}, not {shown(value)}") from None
 
 
 class Policy(Protocol):

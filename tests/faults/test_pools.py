@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import signal
 import sys
 import time
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 
 from otel_shed.testing.receiver import Receiver
 from tests.faults.sending import PROTOCOLS
-from tests.launched import Launched
+from tests.launched import Launched, until
 
 _PROGRAMS = Path(__file__).parent / "programs"
 _LAUNCHER = Path(sys.executable).parent / "opentelemetry-instrument"
@@ -48,3 +50,62 @@ def test_a_pool_that_is_ended_by_sigterm(method: str, protocol: str) -> None:
         assert program.wait(60) == 0, program.output
         assert time.monotonic() - began < 30
         assert receiver.counts.spans == 8
+
+
+def _is_missing(package: str) -> bool:
+    return importlib.util.find_spec(package) is None  # not imported, which changes things for good
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        ("multiprocessing", "fork"),
+        ("concurrent.futures", "forkserver"),
+        ("billiard", "fork"),
+        ("billiard", "spawn"),
+        ("billiard.Process", "fork"),
+    ],
+)
+def test_a_pool_that_replaces_its_workers(kind: str, method: str) -> None:
+    """A worker that has done its share ends past atexit, and its span arrives."""
+    if kind.startswith("billiard") and _is_missing("billiard"):
+        pytest.skip("billiard is not installed")
+    if kind == "concurrent.futures" and sys.version_info < (3, 11):
+        pytest.skip("concurrent.futures replaces no workers here")
+    with (
+        Receiver() as receiver,
+        _launched(receiver, "http/protobuf", sys.executable, "pools_that_replace.py", kind, method) as program,
+    ):
+        assert program.wait(100) == 0, program.output
+        assert receiver.counts.spans == 8
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--pool", "prefork", "--concurrency", "2", "--max-tasks-per-child", "1"),
+        ("--pool", "prefork", "--concurrency", "2"),
+        ("--pool", "threads"),
+        ("--pool", "eventlet"),
+        ("--pool", "gevent"),
+    ],
+    ids=lambda arguments: " ".join(arguments[1:]),
+)
+def test_celery(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Children that celery replaces, and those that it has when it is told to end, deliver; with each of its pools."""
+    needed = {"celery", arguments[1]} & {"celery", "eventlet", "gevent"}
+    if any(map(_is_missing, needed)):
+        pytest.skip(f"not installed: {needed}")
+    variables = {"CELERY_FOLDER": str(tmp_path), "C_FORCE_ROOT": "true"}
+    with Launched([sys.executable, _PROGRAMS / "celery_tasks.py"], variables) as sender:
+        assert sender.wait(60) == 0, sender.output
+    worker = ("celery", "-A", "celery_tasks", "worker", "--loglevel", "error", *arguments)
+    with Receiver() as receiver, _launched(receiver, "http/protobuf", *worker, **variables) as program:
+        until(
+            lambda: program.output.count("done") == 8 or program.returncode is not None,
+            timeout=60,
+            what=lambda: program.output,
+        )
+        program.send(signal.SIGTERM)
+        assert program.wait(60) == 0, program.output
+        assert receiver.counts.spans == 8, program.output
