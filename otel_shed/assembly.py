@@ -156,6 +156,7 @@ class Assembly:
             shutdown_grace=config.shutdown_grace,
             clock=self._clock,
             shed=control.gate.shed,
+            summary=control.summary,
             look=watch.look,
             measured=None if control.meter is None else control.meter.worker_turned,
         )

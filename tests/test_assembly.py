@@ -218,11 +218,11 @@ def test_undecided_traces_are_decided_as_the_setting_says(make: Make) -> None:
     roots = [program.start("root") for _ in range(2)]
     program.start("child", roots[0]).end()
     store = program.pipeline.intake.store
-    program.pipeline.intake.settle_inbox()
+    program.pipeline.intake.decide()
     assert (store.due_at, store.ready_spans) == (program.clock() + 2.0, 0)
     program.clock.advance(2.0)
     program.start("child", roots[1]).end()
-    program.pipeline.intake.settle_inbox()
+    program.pipeline.intake.decide()
     assert store.due_at == program.clock() + 2.0
 
 

@@ -166,8 +166,10 @@ def test_its_faces_share_one_control(clock: FakeClock) -> None:
     for face in faces:
         assert isinstance(face, SheddingSpanProcessor)
         face.on_end(ended_span())
+        assert face.force_flush()
         assert (face.stats().phase, face.stats().summarized) == (Phase.SHED_OPTIONAL, 1)
     behind.export([ended_span(), ended_span()])
+    assert behind.force_flush()
     assert behind.stats().summarized == 2
     stats = shedder.stats()
     assert (stats.ended, stats.summarized, stats.exported) == (4, 4, 0)

@@ -12,20 +12,19 @@ from otel_shed.watch import Seen
 from tests.conftest import ended_span
 
 
-def test_a_batch_that_nobody_was_told_of_is_no_pressure(clock: FakeClock) -> None:
-    """What is in the inbox counts towards the fill from there on; all of it is sampled."""
+def test_what_waits_in_the_queue_fills_it(clock: FakeClock) -> None:
+    """Of the capacity, what is queued counts towards the fill; all of it is sampled, and counted as it ends."""
     shedder = LoadShedder(ShedConfig(max_queue_size=100), clock=clock)
     processor = shedder.span_processor(RecordingExporter())
     pipeline = processor._pipeline
+    pipeline.intake._wake = None  # nobody takes anything
     seen = Seen()
     assert seen().fill == 0.0
     seen.pipeline = lambda: pipeline
-    span = ended_span()
-    gathered = pipeline.intake.sizes.gathered
-    entries = [pipeline.sender.record(span) for _ in range(gathered + 20)]
-    pipeline.intake.inbox += entries[:gathered]
-    assert (seen().fill, seen().sampled) == (0.0, gathered)
-    pipeline.intake.inbox += entries[gathered:]
-    assert (seen().fill, seen().sampled) == (pytest.approx(0.2), gathered + 20)
+    for count in range(1, 121):
+        processor.on_end(ended_span())
+        assert (seen().fill, seen().sampled) == (pytest.approx(min(count, 100) / 100), count)
+    assert (seen().queued, seen().overflowed, seen().oldest) == (100, 20, 20)
+    pipeline.intake._wake = pipeline._wake
     assert processor.force_flush()
     assert seen().fill == 0.0

@@ -10,6 +10,7 @@
 #include <structmember.h>
 
 #include "pick.h"
+#include "summary_rows.h"
 
 #define HIGH 2 /* of otel_shed.record.Priority */
 #define MOST_KINDS 32
@@ -27,6 +28,7 @@
 typedef struct {
     PyObject_HEAD
     PyObject *record_type;
+    PyObject *summary_rows; /* of what is evicted and what is refused; NULL for none */
     PyObject *ot;           /* the name of OpenTelemetry's entry in a tracestate */
     Ring rings[PRIORITIES]; /* the lowest first */
     Py_ssize_t lengths[PRIORITIES];
@@ -90,12 +92,63 @@ static void randomness_in(const char *value, Py_ssize_t left, unsigned long long
     }
 }
 
+/* The tracestate in an encoded span, which begins with its ids (fields 1 and 2, always of 16 and 8 bytes) and, where it
+ * has one, the tracestate (field 3); NULL where the record has no such bytes. */
+static const char *trace_state_in(const SpanRecord *record, Py_ssize_t *size)
+{
+    const unsigned char *body = record->own;
+    Py_ssize_t length = record->own_size, at = 29, text = 0;
+    if (record->body != NULL) {
+        if (!PyBytes_Check(record->body)) {
+            return NULL;
+        }
+        body = (const unsigned char *)PyBytes_AS_STRING(record->body);
+        length = PyBytes_GET_SIZE(record->body);
+    }
+    if (length < 30 || body[0] != 0x0A || body[1] != 16 || body[18] != 0x12 || body[19] != 8 || body[28] != 0x1A) {
+        return NULL;
+    }
+    for (int shift = 0; at < length && shift < 28; shift += 7) {
+        text |= (Py_ssize_t)(body[at] & 0x7F) << shift;
+        if (body[at++] < 0x80) {
+            break;
+        }
+    }
+    *size = text;
+    return text <= length - at ? (const char *)body + at : NULL;
+}
+
+/* The value of ``ot`` among the members of a tracestate; NULL without one. */
+static const char *ot_in(const char *text, Py_ssize_t size, Py_ssize_t *value_size)
+{
+    for (Py_ssize_t at = 0; at < size;) {
+        const char *member = text + at, *comma = memchr(member, ',', (size_t)(size - at));
+        Py_ssize_t length = comma == NULL ? size - at : comma - member;
+        if (length >= 3 && memcmp(member, "ot=", 3) == 0) {
+            *value_size = length - 3;
+            return member + 3;
+        }
+        at += length + 1;
+    }
+    return NULL;
+}
+
 /* What a trace is held against thresholds by: ``rv``, else the last 7 bytes of its id; see control/threshold.py. -1 with
- * an exception that is none of a tracestate's own, as of a signal handler. May run Python code: before the step. */
+ * an exception that is none of a tracestate's own, as of a signal handler. Of a record that carries the span object it
+ * may run Python code: before the step. */
 static int randomness_of(const Queue *self, const SpanRecord *record, unsigned long long *randomness)
 {
     *randomness = record->trace_id.low & RANDOMNESS_MASK;
     if (record->trace_state == Py_None) {
+        return 0;
+    }
+    Py_ssize_t text_size, value_size;
+    const char *text = trace_state_in(record, &text_size);
+    if (text != NULL) {
+        const char *value = ot_in(text, text_size, &value_size);
+        if (value != NULL) {
+            randomness_in(value, value_size, randomness);
+        }
         return 0;
     }
     PyObject *trace_state = Py_NewRef(record->trace_state), *ot;
@@ -140,6 +193,13 @@ static inline int is_over(const Queue *self, Py_ssize_t more_records, Py_ssize_t
     return self->records + more_records > self->max_records || self->length + more_length > self->max_bytes;
 }
 
+static void summarize(const Queue *self, SpanRecord *record)
+{
+    if (self->summary_rows != NULL) {
+        summary_rows_add(self->summary_rows, record);
+    }
+}
+
 /* Take some of what is too much, with so much more, out of the rings; how many, to be given up by the caller after the
  * step. */
 static int evict(Queue *self, Py_ssize_t more_records, Py_ssize_t more_length, SpanRecord **evicted)
@@ -159,6 +219,7 @@ static int evict(Queue *self, Py_ssize_t more_records, Py_ssize_t more_length, S
         self->length -= record->length;
         self->lengths[priority] -= record->length;
         self->counts[self->full]++;
+        summarize(self, record);
         evicted[count++] = record;
     }
     return count;
@@ -202,6 +263,9 @@ static Push try_push(Queue *self, SpanRecord *record, int priority, const unsign
     }
     if (kind >= 0) {
         self->counts[kind]++;
+        if (kind == self->refused || kind == self->full) {
+            summarize(self, record);
+        }
         return COUNTED;
     }
     *count = evict(self, 1, record->length, evicted);
@@ -520,11 +584,12 @@ static PyObject *queue_oldest(PyObject *object, void *closure)
 
 static PyObject *queue_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"kinds", "full", "refused", "closed", "failed", NULL};
+    static char *names[] = {"kinds", "full", "refused", "closed", "failed", "summary", NULL};
     int kinds, of[4];
+    PyObject *summary = Py_None;
     PyObject *module = PyType_GetModule(type);
-    if (module == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, "$iiiii:Queue", names, &kinds, &of[0], &of[1],
-                                                       &of[2], &of[3])) {
+    if (module == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, "$iiiii|O:Queue", names, &kinds, &of[0], &of[1],
+                                                       &of[2], &of[3], &summary)) {
         return NULL;
     }
     for (int place = 0; place < 4; place++) {
@@ -542,6 +607,20 @@ static PyObject *queue_make(PyTypeObject *type, PyObject *args, PyObject *kwargs
         Py_DECREF(self);
         return NULL;
     }
+    if (summary != Py_None) {
+        PyObject *rows_type = PyObject_GetAttrString(module, "SummaryRows");
+        self->summary_rows = rows_type == NULL ? NULL : PyObject_GetAttrString(summary, "rows");
+        int are_rows = self->summary_rows != NULL && (PyObject *)Py_TYPE(self->summary_rows) == rows_type;
+        Py_XDECREF(rows_type);
+        if (!are_rows) {
+            if (!PyErr_Occurred()) {
+                PyErr_SetString(PyExc_TypeError, "the summary of a Queue has a SummaryRows");
+            }
+            Py_CLEAR(self->summary_rows);
+            Py_DECREF(self);
+            return NULL;
+        }
+    }
     self->kinds = kinds;
     self->full = of[0];
     self->refused = of[1];
@@ -557,6 +636,7 @@ static void queue_dealloc(PyObject *object)
     empty((Queue *)object, -1);
     Py_XDECREF(((Queue *)object)->record_type);
     Py_XDECREF(((Queue *)object)->ot);
+    Py_XDECREF(((Queue *)object)->summary_rows);
     type->tp_free(object);
     Py_DECREF(type);
 }

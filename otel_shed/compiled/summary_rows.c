@@ -143,6 +143,13 @@ static int add(SummaryRows *self, PyObject *name, int kind, int failed, uint64_t
     return 0;
 }
 
+void summary_rows_add(PyObject *rows, SpanRecord *record)
+{
+    if (add((SummaryRows *)rows, record->name, record->kind, record->status == STATUS_ERROR, record->duration_ns) < 0) {
+        PyErr_Clear();
+    }
+}
+
 static PyObject *rows_add(PyObject *object, PyObject *args)
 {
     PyObject *name, *duration;
@@ -179,6 +186,19 @@ static PyObject *rows_add_all(PyObject *object, PyObject *sequence)
     if (failed) {
         return NULL;
     }
+    Py_RETURN_NONE;
+}
+
+static PyObject *rows_clear(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    SummaryRows *self = (SummaryRows *)object;
+    for (Py_ssize_t index = 0; index < self->count; index++) {
+        Py_DECREF(self->rows[index].name); /* exactly a str: no Python code runs */
+    }
+    self->count = 0;
+    self->other = (Row){.name = NULL};
+    memset(self->table, 0, (self->mask + 1) * sizeof *self->table);
     Py_RETURN_NONE;
 }
 
@@ -301,6 +321,7 @@ static void rows_dealloc(PyObject *object)
 static PyMethodDef rows_methods[] = {
     {"add", rows_add, METH_VARARGS, "add(name, kind, failed, duration_ns, /): count one span."},
     {"add_all", rows_add_all, METH_O, "add_all(records, /): count the spans of these records."},
+    {"clear", rows_clear, METH_NOARGS, "clear(): forget all."},
     {"totals", rows_totals, METH_NOARGS, "totals(): of each row."},
     {"other", rows_other, METH_NOARGS, "other(): the total of the rest."},
     {NULL, NULL, 0, NULL},

@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 from otel_shed.native import allocate_rlock, call_if_free
 from otel_shed.outcome import LOST_IN_EXPORT, SHED, DropReason, Outcome
 from otel_shed.pipeline.queue import Queue
+from otel_shed.pipeline.summary import Summary
 
 
 class Fate(Enum):
@@ -63,13 +64,15 @@ class Ledger:
 
     __slots__ = ("__dict__", "__weakref__", "lock")
 
-    def __init__(self) -> None:
+    def __init__(self, summary: Summary | None = None) -> None:
+        """``summary``: of what the queue drops."""
         self.queue = Queue(
             kinds=len(KINDS),
             full=KIND[DropReason.QUEUE_FULL],
             refused=KIND[DropReason.OVER_BUDGET],
             closed=KIND[DropReason.ALREADY_SHUTDOWN],
             failed=KIND[DropReason.ENCODE_FAILED],
+            summary=summary,
         )
         # Spans for which there was no memory or no stack left, not even to count them in the queue: a number that is
         # counted up without a call and without memory, its lowest byte first. They could not be encoded.

@@ -26,6 +26,7 @@ from otel_shed.pipeline.ledger import Account, Ledger
 from otel_shed.pipeline.queue import Queue
 from otel_shed.pipeline.sender import Sender
 from otel_shed.pipeline.store import Shed, Store
+from otel_shed.pipeline.summary import Summary
 from otel_shed.pipeline.worker import Worker
 from otel_shed.record import SpanRecord
 
@@ -56,15 +57,16 @@ class Pipeline:
         shutdown_grace: float,
         clock: Callable[[], float],
         shed: Callable[[Sequence[SpanRecord]], None] | None = None,
+        summary: Summary | None = None,
         look: Callable[[float], float | None] | None = None,
         measured: Callable[[], None] | None = None,
     ) -> None:
         """``linger``, ``interval`` and ``shutdown_grace`` in seconds.
 
-        ``store`` and ``shed``: see Intake. ``look`` is called at each turn of the worker (see Worker),
-        ``measured`` at each of the decision thread's.
+        ``store`` and ``shed``: see Intake; ``summary``: see Ledger. ``look`` is called at each turn of the worker (see
+        Worker), ``measured`` at each of the decision thread's.
         """
-        self.ledger = Ledger()
+        self.ledger = Ledger(summary)
         self._decisions = DecisionThread(self._decide)
         self._look, self._measured = look, measured
         self.intake = Intake(

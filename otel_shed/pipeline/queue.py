@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from otel_shed.compiled import extension
 from otel_shed.control.threshold import randomness_of, read_ot
 from otel_shed.native import allocate_rlock, call_if_free
+from otel_shed.pipeline.summary import Summary
 from otel_shed.record import Priority, SpanRecord, record_class
 
 # More than can be held: a bound or a wake-up that is never reached.
@@ -38,14 +39,16 @@ class Queue:
     records, length: how many wait, and their bytes. admitted: how many were queued; the next one gets this order.
     A ``kind`` is the index of a count: ``kinds`` of them, of which ``full`` counts what a full queue evicts,
     ``refused`` what the admission threshold refuses, ``closed`` what comes after ``close``, and ``failed`` what has no
-    priority or what no memory is left for.
+    priority or what no memory is left for. ``summary`` adds up what is evicted and what is refused.
     """
 
     __slots__ = ("__dict__", "__weakref__", "_lock")
 
-    def __init__(self, *, kinds: int, full: int, refused: int, closed: int, failed: int) -> None:
+    def __init__(
+        self, *, kinds: int, full: int, refused: int, closed: int, failed: int, summary: Summary | None = None
+    ) -> None:
         self._kinds, self._full, self._refused, self._closed = kinds, full, refused, closed
-        self._failed = failed
+        self._failed, self._summary = failed, summary
         self._max_records = self._max_bytes = NEVER
         self.is_closed = False
         self.restart()
@@ -126,6 +129,8 @@ class Queue:
                     count = self._counts[kind] + 1
                     self._counts[kind] = count
                     del self._arrivals[0]
+                    if kind != self._closed:
+                        self._summarize(record)
                 continue
             priority, order = record.priority, self.admitted
             records, length, admitted = self.records + 1, self.length + record.length, order + 1
@@ -157,6 +162,7 @@ class Queue:
             count = self._counts[self._full] + 1
             self._counts[self._full] = count
             del self._arrivals[0]
+            self._summarize(record)
 
     def _evict(self) -> None:
         """The oldest of the lowest priority."""
@@ -170,7 +176,13 @@ class Queue:
                 self._lengths[priority] = of_priority
                 self._counts[self._full] = count
                 del queue[0]
+                self._summarize(record)
                 return
+
+    def _summarize(self, record: SpanRecord) -> None:
+        """After the step: of an exception of a signal handler just here, the summary lacks one span."""
+        if self._summary is not None:
+            self._summary.add_all((record,))
 
     # -- consumers -----------------------------------------------------------------------------------------------
 

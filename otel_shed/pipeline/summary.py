@@ -1,14 +1,13 @@
 """What is kept of spans that are shed: by name and kind how many, how many of them failed, and how long they took.
 
-Application threads and the worker add, also in the ledger, so ``add`` never waits: it leaves the span in an inbox, and
-whoever has the one small lock adds it up. A signal handler that ends a span may have interrupted just that thread, and
-wait for the ledger: if it were waited for in there, that would be for ever. The rule: what is held is bounded, whatever
-the names are: 1,000 rows, the rest in one that is called ``other``.
+Application threads and the threads behind the queue add, also in the ledger, so ``add`` never waits: it appends the
+span to ``_arrivals``, and whichever thread has the one small lock adds it up. A signal handler that ends a span may have
+interrupted just that thread: to wait for it would be for ever. The compiled queue adds to ``rows`` itself, in one step.
+The rule: what is held is bounded, whatever the names are: 1,000 rows, the rest in one that is called ``other``.
 """
 
 from __future__ import annotations
 
-import functools
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,7 +67,8 @@ class Summary:
 
     def __init__(self, *, max_rows: int = MAX_ROWS, rows: Callable[[int], SummaryRows] = SummaryRows) -> None:
         """``max_rows``: pairs of name and kind that are told apart. ``rows`` makes the place for so many."""
-        self._make_rows = functools.partial(rows, max_rows)
+        # The compiled queue counts in these too, in one step with what it evicts.
+        self.rows = rows(max_rows)
         self.restart()
 
     def restart(self) -> None:
@@ -76,34 +76,34 @@ class Summary:
         self._lock = allocate_rlock()
         self._is_busy = False
         # Records, or what ``add`` was given.
-        self._inbox: deque[list[SpanRecord] | tuple[str, int, bool, int]] = deque()
-        self._rows = self._make_rows()
+        self._arrivals: deque[list[SpanRecord] | tuple[str, int, bool, int]] = deque()
+        self.rows.clear()
 
     def add(self, name: str, kind: int, failed: bool, duration_ns: int) -> None:
         """Count one span. kind: the value of its SpanKind. failed: whether its status is ERROR."""
-        self._inbox.append((name, kind, failed, duration_ns))
+        self._arrivals.append((name, kind, failed, duration_ns))
         self._settle()
 
     def add_all(self, records: Sequence[SpanRecord]) -> None:
         """Count the spans of these records."""
-        self._inbox.append(list(records))
+        self._arrivals.append(list(records))
         self._settle()
 
     def _settle(self, wait: bool = False) -> None:
         """Add up what has come, unless another thread is at it, which then does; or ``wait`` for that one."""
-        inbox, lock = self._inbox, self._lock
-        while inbox and lock.acquire(wait):
+        arrivals, lock = self._arrivals, self._lock
+        while arrivals and lock.acquire(wait):
             try:
                 if self._is_busy:  # this thread was interrupted in the middle of it, and goes on
                     return
                 self._is_busy = True
                 try:
-                    while inbox:
-                        came = inbox.popleft()
+                    while arrivals:
+                        came = arrivals.popleft()
                         if isinstance(came, list):
-                            self._rows.add_all(came)
+                            self.rows.add_all(came)
                         else:
-                            self._rows.add(*came)
+                            self.rows.add(*came)
                 finally:
                     self._is_busy = False
             finally:
@@ -116,7 +116,7 @@ class Summary:
             # A finalizer that ends a span in the middle of this leaves it, or a row would be torn.
             was_busy, self._is_busy = self._is_busy, True
             try:
-                totals, other = self._rows.totals(), self._rows.other()
+                totals, other = self.rows.totals(), self.rows.other()
             finally:
                 self._is_busy = was_busy
         self._settle()
@@ -130,7 +130,7 @@ class Summary:
         """How many spans were added."""
         self._settle(wait=True)
         with self._lock:
-            return self._rows.count
+            return self.rows.count
 
 
 def _frozen(name: str, kind: str, total: Total) -> SummaryRow:

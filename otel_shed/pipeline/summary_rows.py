@@ -87,6 +87,11 @@ class SummaryRows:
         for record in records:
             self.add(record.name, record.kind, record.status == _ERROR, record.duration_ns)
 
+    def clear(self) -> None:
+        """Forget all."""
+        self._rows.clear()
+        self._other = _Row()
+
     def totals(self) -> list[Total]:
         """Of each row."""
         return [row.total(name, kind) for (name, kind), row in self._rows.items()]
