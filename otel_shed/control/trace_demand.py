@@ -80,13 +80,13 @@ class TraceDemand:
 
     def add(self, spans: int, threshold: int | None) -> None:
         """A trace of so many spans that came with ``threshold``; None is 0, as nothing is known of others."""
-        threshold = min(threshold or 0, NEVER - 1)
+        threshold = min(threshold, NEVER - 1) if threshold else 0
         key = (NEVER - threshold).bit_length()
         octave = self._octaves.get(key)
         if octave is None:
             octave = self._octaves[key] = _Octave()
         octave.spans.count += spans
-        octave.adjusted.count += spans * adjusted_count(threshold)
+        octave.adjusted.count += spans * adjusted_count(threshold) if threshold else spans
         self._traces.count += 1
 
     def look(self, seconds: float) -> None:

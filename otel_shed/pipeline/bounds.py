@@ -38,7 +38,8 @@ class Bounds:
 
     @property
     def are_exceeded(self) -> bool:
-        return self.spans > self.max_spans or self.length > self.max_length or self.waiting > self.max_waiting
+        spans = self.spans
+        return spans > self.max_spans or self.length > self.max_length or spans - self.taken_spans > self.max_waiting
 
     @property
     def waiting(self) -> int:

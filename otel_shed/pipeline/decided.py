@@ -62,20 +62,28 @@ class Decided:
 
     def get(self, trace_id: int) -> Decision | None:
         """The decision on a trace; None if it is not known."""
-        decision = self._young.get(trace_id)
-        if decision is None and (decision := self._old.get(trace_id)) is not None:
+        young, old = self._young, self._old
+        if (decision := young.decisions.get(trace_id)) is not None:
+            return decision
+        if trace_id in young.sent:
+            return SENT
+        if (decision := old.decisions.get(trace_id)) is None and trace_id in old.sent:
+            decision = SENT
+        if decision is not None:
             self.remember(trace_id, decision)
         return decision
 
     def remember(self, trace_id: int, decision: Decision) -> None:
         """From now on this is what became of the trace."""
-        if len(self._young) >= self._most:
+        young = self._young
+        if len(young.decisions) + len(young.sent) >= self._most:
             self._turn()
+            young = self._young
         if decision is SENT:
-            self._young.decisions.pop(trace_id, None)
-            self._young.sent.add(trace_id)
+            young.decisions.pop(trace_id, None)
+            young.sent.add(trace_id)
         else:
-            self._young.decisions[trace_id] = decision
+            young.decisions[trace_id] = decision
 
     def sent(self, records: list[SpanRecord]) -> None:
         """These have been sent: of their traces, those on which there is no decision go on as they come."""

