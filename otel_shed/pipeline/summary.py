@@ -1,9 +1,9 @@
 """What is kept of spans that are shed: by name and kind how many, how many of them failed, and how long they took.
 
 Application threads and the threads behind the queue add, also in the ledger, so ``add`` never waits: it appends the
-span to ``_arrivals``, and whichever thread has the one small lock adds it up. A signal handler that ends a span may have
-interrupted just that thread: to wait for it would be for ever. The compiled queue adds to ``rows`` itself, in one step.
-The rule: what is held is bounded, whatever the names are: 1,000 rows, the rest in one that is called ``other``.
+span to ``_arrivals``, and whichever thread has the one small lock adds it up. A signal handler that ends a span may
+have interrupted just that thread: to wait for it would be for ever. The compiled queue adds to ``rows`` itself, in one
+step. The rule: what is held is bounded, whatever the names are: 1,000 rows, the rest in one that is called ``other``.
 """
 
 from __future__ import annotations
