@@ -585,10 +585,10 @@ static PyObject *queue_oldest(PyObject *object, void *closure)
 static PyObject *queue_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"kinds", "full", "refused", "closed", "failed", "summary", NULL};
-    int kinds, of[4];
+    int kinds = -1, of[4] = {-1, -1, -1, -1};
     PyObject *summary = Py_None;
     PyObject *module = PyType_GetModule(type);
-    if (module == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, "$iiiii|O:Queue", names, &kinds, &of[0], &of[1],
+    if (module == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, "|$iiiiiO:Queue", names, &kinds, &of[0], &of[1],
                                                        &of[2], &of[3], &summary)) {
         return NULL;
     }
