@@ -230,7 +230,7 @@ def test_a_span_that_ends_while_the_summary_is_read(rows: Rows) -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(read, name)
 
-    read, summary._rows = summary._rows, Interrupted()  # type: ignore[assignment]
+    read, summary.rows = summary.rows, Interrupted()  # type: ignore[assignment]
     assert [row.count for row in summary.snapshot()] == [1]
     assert [row.count for row in summary.snapshot()] == [2]
 
