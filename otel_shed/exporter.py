@@ -22,7 +22,7 @@ from otel_shed.assembly import Assembly, stock_exporter
 from otel_shed.config import ShedConfig
 from otel_shed.control.gate import Book
 from otel_shed.face import Face
-from otel_shed.interruption import is_applications
+from otel_shed.interruption import EXHAUSTED, is_applications
 from otel_shed.log_limit import LogLimit
 from otel_shed.otlp.encode import EncodeError
 from otel_shed.otlp.exporter import OTLPSpanExporter
@@ -98,7 +98,7 @@ class SheddingSpanExporter(Face, SpanExporter):
             fates: list[DropReason | Fate] = []
             try:
                 judged = [(span, self._judged(span, fates.append)) for span in spans]
-            except (RecursionError, MemoryError):
+            except EXHAUSTED:
                 raise
             except BaseException:  # of a signal handler: it is the application's to see, and the spans are lost
                 self._book(DropReason.ENCODE_FAILED, left)
@@ -110,15 +110,15 @@ class SheddingSpanExporter(Face, SpanExporter):
             if sampled:
                 self.in_front.make_room(len(sampled))
                 self._pipeline.admit_batch(sampled)
-        except (RecursionError, MemoryError):
+        except EXHAUSTED:
             lost, place = self._pipeline.ledger.lost, 0
-            while left > 0:  # as in SheddingSpanProcessor.on_end
-                if lost[place] == 255:
-                    lost[place] = 0
-                    place += 1
-                else:
-                    lost[place] += 1
+            while left:  # as in SheddingSpanProcessor.on_end
+                if lost[place]:
+                    lost[place] -= 1
                     left, place = left - 1, 0
+                else:
+                    lost[place] = 255
+                    place += 1
         return SpanExportResult.FAILURE if self._pipeline.is_shut_down else SpanExportResult.SUCCESS
 
     def _judged(self, span: ReadableSpan, book: Book) -> tuple[Priority, int | None] | None:

@@ -13,6 +13,9 @@ from functools import partial
 from types import CodeType, FrameType
 from typing import Any, Final
 
+# What is raised where there is no stack or no memory left; SystemError where there is none even to say so.
+EXHAUSTED: Final = (RecursionError, MemoryError, SystemError)
+
 _PACKAGE: Final = f"{__package__}."
 _SIGNALS: Final = tuple(map(int, signal.valid_signals()))
 

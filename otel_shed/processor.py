@@ -23,7 +23,7 @@ from otel_shed.config import SETTING, ShedConfig
 from otel_shed.control.gate import Book
 from otel_shed.face import Face
 from otel_shed.hot_path import OnEnd, compiled_on_end
-from otel_shed.interruption import is_applications
+from otel_shed.interruption import EXHAUSTED, is_applications
 from otel_shed.log_limit import LogLimit
 from otel_shed.otlp.encode import EncodeError
 from otel_shed.outcome import DropReason
@@ -113,13 +113,16 @@ class SheddingSpanProcessor(Face, SpanProcessor):
         """Nothing: what a span is worth shows when it has ended."""
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Take a span that has ended; does not wait for the exporter, whatever that is doing."""
+        """Take a span that has ended; does not wait for the exporter, whatever that is doing.
+
+        In plain Python, where not even the frame of this call can be entered, its RecursionError is the caller's.
+        """
         is_counted = False
         try:
             fates: list[DropReason | Fate] = []
             try:
                 record = self._record(span, fates.append)
-            except (RecursionError, MemoryError):
+            except EXHAUSTED:
                 raise
             except BaseException:  # of a signal handler: it is the application's to see, and the span is lost
                 self._book(DropReason.ENCODE_FAILED)
@@ -130,17 +133,17 @@ class SheddingSpanProcessor(Face, SpanProcessor):
             for fate in reversed(fates):  # what is beside the account comes first, if it does
                 self._book(fate)
                 is_counted = True
-        except (RecursionError, MemoryError):
-            # Counted without a call and without memory, neither of which there may be: see Ledger.lost. Who queues and
-            # who books raise these only where they have not.
+        except EXHAUSTED:
+            # Counted without a call, a comparison or memory, for none of which there may be room: see Ledger.lost. Who
+            # queues and who books raise these only where they have not.
             lost, place = self._lost, 0
             while not is_counted:
-                if lost[place] == 255:
-                    lost[place] = 0
-                    place += 1
-                else:
-                    lost[place] += 1
+                if lost[place]:
+                    lost[place] -= 1
                     is_counted = True
+                else:
+                    lost[place] = 255
+                    place += 1
 
     def _record(self, span: ReadableSpan, book: Book) -> SpanRecord | None:
         try:

@@ -128,10 +128,11 @@ static SpanRecord *record_of(HotPath *self, PyObject *span, const Reading *readi
     return record;
 }
 
-/* Whether the exception is for want of memory or of stack. */
+/* Whether the exception is for want of memory or of stack: EXHAUSTED in otel_shed/interruption.py. */
 static int is_wanting(void)
 {
-    return PyErr_ExceptionMatches(PyExc_RecursionError) || PyErr_ExceptionMatches(PyExc_MemoryError);
+    return PyErr_ExceptionMatches(PyExc_RecursionError) || PyErr_ExceptionMatches(PyExc_MemoryError) ||
+           PyErr_ExceptionMatches(PyExc_SystemError);
 }
 
 /* A span that no count has is lost to the exception that is set: it could not be encoded. NULL with that exception; None

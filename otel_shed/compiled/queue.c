@@ -304,7 +304,7 @@ int queue_push(PyObject *queue, SpanRecord *record)
         int count = 0;
         LOCK(self);
         Push done = try_push(self, record, priority, is_known ? &randomness : NULL, evicted, &count);
-        int wakes = done == QUEUED && (self->records >= self->wake_at || self->length >= self->wake_at_bytes);
+        int wakes = self->records >= self->wake_at || self->length >= self->wake_at_bytes;
         UNLOCK(self);
         while (count > 0) {
             Py_DECREF(evicted[--count]);

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
-from otel_shed.interruption import is_applications
+from otel_shed.interruption import EXHAUSTED, is_applications
 from otel_shed.log_limit import LogLimit
 from otel_shed.otlp.encode import EncodeError
 from otel_shed.outcome import DropReason
@@ -56,7 +56,7 @@ class Admission:
             fates: list[DropReason | Fate] = []
             try:
                 made = [self.record(span, priority, length, fates.append) for span, priority, length in spans]
-            except (RecursionError, MemoryError):
+            except EXHAUSTED:
                 raise
             except BaseException:
                 self._intake.book(DropReason.ENCODE_FAILED, left)
@@ -72,15 +72,15 @@ class Admission:
             for fate in fates:
                 self._intake.book(fate)
                 left -= 1
-        except (RecursionError, MemoryError):
+        except EXHAUSTED:
             lost, place = self._lost, 0
             while left:  # as in SheddingSpanProcessor.on_end
-                if lost[place] == 255:
-                    lost[place] = 0
-                    place += 1
-                else:
-                    lost[place] += 1
+                if lost[place]:
+                    lost[place] -= 1
                     left, place = left - 1, 0
+                else:
+                    lost[place] = 255
+                    place += 1
 
     def record(
         self,

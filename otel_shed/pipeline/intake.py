@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from otel_shed.interruption import EXHAUSTED
 from otel_shed.native import call_if_free
 from otel_shed.outcome import DropReason
 from otel_shed.pipeline.admission_threshold import CPU_SHARE, TICK_SECONDS, AdmissionThreshold
@@ -95,7 +96,7 @@ class Intake:
         if self._queue.push(record):
             try:
                 self.tell()
-            except (RecursionError, MemoryError):  # the span is queued: the next one tells
+            except EXHAUSTED:  # the span is queued: the next one tells
                 pass
 
     def offer_batch(self, records: Sequence[SpanRecord]) -> None:
@@ -104,7 +105,7 @@ class Intake:
         try:
             if self._settle_batches():
                 self._call_worker()
-        except (RecursionError, MemoryError):  # it has come: who comes next holds it
+        except EXHAUSTED:  # it has come: who comes next holds it
             pass
 
     def book(self, fate: Fate | DropReason, count: int = 1) -> None:

@@ -51,6 +51,7 @@ KIND: Final[Mapping[Fate | DropReason, int]] = {fate: kind for kind, fate in enu
 _Read = TypeVar("_Read")
 # Who interrupted a push, and so holds up whoever pops in the ledger, waits for the ledger no longer than this.
 _INTERRUPTED_SECONDS: Final = 0.05
+_NONE_LOST: Final = b"\xff" * 8
 _UNSAMPLED, _SUMMARIZED, _WOULD_HAVE_SHED = map(KIND.__getitem__, Fate)
 
 
@@ -74,15 +75,15 @@ class Ledger:
             failed=KIND[DropReason.ENCODE_FAILED],
             summary=summary,
         )
-        # Spans for which there was no memory or no stack left, not even to count them in the queue: a number that is
-        # counted up without a call and without memory, its lowest byte first. They could not be encoded.
-        self.lost = bytearray(8)
+        # Spans for which there was no memory or no stack left, not even to count them in the queue: a number, its
+        # lowest byte first, counted down without a call, a comparison or memory. They could not be encoded.
+        self.lost = bytearray(_NONE_LOST)
         self._begin()
 
     def restart(self) -> None:
         """Begin a new account with a new lock: in a forked child the old one may be held by a thread that is gone."""
         self.queue.restart()
-        self.lost[:] = bytes(len(self.lost))
+        self.lost[:] = _NONE_LOST
         self._begin()
 
     def _begin(self) -> None:
@@ -204,7 +205,7 @@ class Ledger:
         return read[0] if read else reading()
 
     def _lost(self) -> int:
-        return int.from_bytes(self.lost, "little")
+        return int.from_bytes(_NONE_LOST, "little") - int.from_bytes(self.lost, "little")
 
     def _dropped_of(self, kinds: list[int], lost: int) -> dict[DropReason, int]:
         dropped = {reason: count + kinds[KIND[reason]] for reason, count in self._dropped.items()}

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from otel_shed.compiled import extension
 from otel_shed.control.threshold import randomness_of, read_ot
+from otel_shed.interruption import EXHAUSTED
 from otel_shed.native import allocate_rlock, call_if_free
 from otel_shed.pipeline.summary import Summary
 from otel_shed.record import Priority, SpanRecord, record_class
@@ -75,11 +76,7 @@ class Queue:
 
         Raises MemoryError or RecursionError only where the record is neither queued nor counted.
         """
-        try:
-            is_queued = _LOWEST <= record.priority <= _HIGHEST
-        except TypeError:
-            is_queued = False
-        if not is_queued:
+        if not (isinstance(record.priority, int) and _LOWEST <= record.priority <= _HIGHEST):
             self.book(self._failed)
             return False
         self._arrivals.append(record)
@@ -87,7 +84,7 @@ class Queue:
             self._settle()
             # What another thread has left no time to move is there to be woken for.
             waiting = self.records + len(self._arrivals)
-        except (RecursionError, MemoryError):  # it has come: the next push or pop moves it
+        except EXHAUSTED:  # it has come: the next push or pop moves it
             return self._wake_at < NEVER
         return waiting >= self._wake_at or self.length >= self._wake_at_bytes
 
@@ -98,7 +95,7 @@ class Queue:
         self._arrivals.append((kind, count))
         try:
             self._settle()
-        except (RecursionError, MemoryError):
+        except EXHAUSTED:
             pass
 
     def _settle(self) -> None:
@@ -255,7 +252,7 @@ class Queue:
         try:
             self._settle()
             return self.records + len(self._arrivals) >= records or self.length >= length
-        except (RecursionError, MemoryError):  # an application thread's, which asks to be told no more
+        except EXHAUSTED:  # an application thread's, which asks to be told no more
             return True
 
     def admit_from(self, threshold: int, /) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from otel_shed.control.pressure import Levels, PressureReading
+from otel_shed.interruption import EXHAUSTED
 from otel_shed.native import thread_id
 
 # One call in so many is timed: reading a thread's CPU clock takes about 0.4 us, twice a call, beside 20 us of work.
@@ -81,13 +82,13 @@ class CpuMeter:
             try:
                 if random() * ONE_IN < 1.0:  # hardly more than a call, since most are not timed
                     begun = self._thread_time()
-            except (RecursionError, MemoryError):  # not to be timed; the call sees to itself
+            except EXHAUSTED:  # not to be timed; the call sees to itself
                 pass
             result = call(*args, **named)
             if begun is not None:
                 try:
                     self._calls.append(self._thread_time() - begun - self._reading)
-                except (RecursionError, MemoryError):
+                except EXHAUSTED:
                     pass
             return result
 
