@@ -23,7 +23,7 @@ class Batches:
         self.queue_capacity = max_spans
         self._max_batches = max_batches
         self.is_streaming = True
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._shed = shed
         self._batches: deque[Sequence[SpanRecord]] = deque()
         self.restart()
@@ -45,7 +45,7 @@ class Batches:
 
     @property
     def utilization(self) -> float:
-        return min(1.0, max(self.fill, self.held_bytes / self._max_bytes))
+        return min(1.0, max(self.fill, self.held_bytes / self.max_bytes))
 
     @property
     def undecided_spans(self) -> int:
@@ -85,7 +85,7 @@ class Batches:
     @property
     def _is_exceeded(self) -> bool:
         too_many = self.ready_spans > self.queue_capacity or len(self._batches) > self._max_batches
-        return too_many or self.held_bytes > self._max_bytes
+        return too_many or self.held_bytes > self.max_bytes
 
     def take(self, most: int, most_bytes: int) -> Batch:
         """The oldest batch, whole, whatever its size."""

@@ -21,6 +21,12 @@ from otel_shed.pipeline.worker import Worker
 
 # How long a shutdown that has given up still waits for the exporter's own: enough for one that does not block.
 _LAST_WORDS_SECONDS = 0.1
+# To give up takes some waits for locks and threads, each as long as a thread waits for the interpreter beside those of
+# the program: so much is left of the time limit, so that shutdown returns at it and not after it.
+_WAITS_TO_GIVE_UP = 6
+_WAIT_SECONDS = 0.02
+# What is waited for of a thread when the time is over: it has the interpreter within 5 ms, if nobody else waits for it.
+_LEAST_SECONDS = 0.01
 # How long a thread that has nothing left to do may take to end, on a machine that is busy.
 _LAST_STEPS_SECONDS = 1.0
 
@@ -134,7 +140,7 @@ class Ending:
                 self._close(deadline, lost_before)
             finally:
                 try:
-                    self._end_threads(self._last_patience)
+                    self._end_threads(self._patience(deadline))
                 finally:
                     self._over.set()
 
@@ -153,12 +159,16 @@ class Ending:
             return
         self._intake.hasten()
         began = self._clock()
+        late = 0.0
         while not self._worker.finished.is_set():
             now = self._clock()
             patience = max(began, self._worker.last_turn) + self._grace
-            if now >= min(patience, deadline):
+            left = min(patience, deadline - _WAITS_TO_GIVE_UP * late) - now
+            if left <= 0.0:
                 return
-            self._worker.finished.wait(min(patience, deadline) - now)
+            asked = min(left, _WAIT_SECONDS)
+            if not self._worker.finished.wait(asked):
+                late = max(late, self._clock() - now - asked)
 
     def _close(self, deadline: float, lost_before: int) -> None:
         if not self._worker.finished.is_set():
@@ -175,15 +185,16 @@ class Ending:
             self._log.warning("shutdown", "%s", farewell)
 
     def _abandon(self) -> None:
+        self._intake.give_up()
         with self._ledger.lock:
             self._intake.close()
             self._ledger.abandon()
             self._intake.clear()
 
-    @property
-    def _last_patience(self) -> float:
+    def _patience(self, deadline: float) -> float:
         """Seconds for which a thread of the pipeline's is waited for, in the end."""
-        return _LAST_STEPS_SECONDS if self._worker.finished.is_set() else _LAST_WORDS_SECONDS
+        longest = _LAST_STEPS_SECONDS if self._worker.finished.is_set() else _LAST_WORDS_SECONDS
+        return max(_LEAST_SECONDS, min(longest, deadline - self._clock()))
 
     def _close_exporter(self, deadline: float) -> None:
         if self._worker.finished.is_set():
@@ -211,7 +222,7 @@ class Ending:
         except RuntimeError:
             run()
             return
-        patience = self._grace if self._worker.finished.is_set() else 0.0
-        done.wait(max(_LAST_WORDS_SECONDS, min(deadline - self._clock(), patience)))
+        patience = max(_LAST_WORDS_SECONDS, self._grace if self._worker.finished.is_set() else 0.0)
+        done.wait(max(_LEAST_SECONDS, min(deadline - self._clock(), patience)))
         if done.is_set():
-            thread.join(_LAST_STEPS_SECONDS)
+            thread.join(self._patience(deadline))

@@ -83,6 +83,7 @@ class Intake:
 
     def _forget(self) -> None:
         self._batches.clear()
+        self._is_given_up = False
         self._admission.restart()
         self._rests_until = -math.inf
         # Records with an order below this one are to be decided on at once.
@@ -189,6 +190,8 @@ class Intake:
         return min(self._queue.records + WORTH_A_LOOK, self.store.queue_capacity)
 
     def _decide(self) -> float | None:
+        if self._is_given_up:
+            return None
         self._hold_batches()
         now, store = self._clock(), self.store
         if not store.follow(now):
@@ -238,9 +241,10 @@ class Intake:
         return min(due, DRAIN_SECONDS) if has_come else due
 
     def _set_admission(self, now: float, *, is_limited: bool) -> None:
-        popped, waiting, _, kinds = self._queue.counts()
+        popped, waiting, length, kinds = self._queue.counts()
         came = popped + waiting + kinds[_REFUSED] + kinds[_EVICTED]
-        capacity = self.store.queue_capacity
+        # Of records as large as those that wait, the bytes allow no more than so many.
+        capacity = min(self.store.queue_capacity, self.store.max_bytes * waiting // max(1, length))
         if self._admission.tick(now, came=came, backlog=waiting, capacity=capacity, is_limited=is_limited):
             self.store.admit_from(self._admission.threshold)
 
@@ -318,6 +322,10 @@ class Intake:
         self._call_worker()
         if self._is_worker_away:
             self._call_decisions()
+
+    def give_up(self) -> None:
+        """Decide nothing more: what is held is about to be counted as lost. Needs no lock, for which others wait."""
+        self._is_given_up = True
 
     def close(self) -> None:
         """Admit nothing from now on, and decide on all that is held."""

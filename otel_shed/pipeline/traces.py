@@ -74,7 +74,7 @@ class Traces:
         self._queue = queue
         self._holds = holds
         self.capacity, self.nominal = capacity, nominal or capacity
-        self.max_queue_size, self._max_bytes = max_queue_size, max_bytes
+        self.max_queue_size, self.max_bytes = max_queue_size, max_bytes
         self.bounds = Bounds(
             max_spans=max_spans,
             max_waiting=max(1, int(SHARE_OF_HELD * (max_queue_size or NEVER))),
@@ -106,13 +106,13 @@ class Traces:
 
     def resize_queue(self) -> None:
         """Have the queue hold what is left of the bounds."""
-        most = self._max_bytes // LEAST_BYTES if self.max_queue_size is None else self.max_queue_size
-        self._queue.resize(most - self.bounds.waiting, self._max_bytes - self.bounds.length)
+        most = self.max_bytes // LEAST_BYTES if self.max_queue_size is None else self.max_queue_size
+        self._queue.resize(most - self.bounds.waiting, self.max_bytes - self.bounds.length)
 
     @property
     def queue_capacity(self) -> int:
         """The most spans that may wait, in the queue and here."""
-        return self._max_bytes // LEAST_BYTES if self.max_queue_size is None else self.max_queue_size
+        return self.max_bytes // LEAST_BYTES if self.max_queue_size is None else self.max_queue_size
 
     @property
     def ready_spans(self) -> int:
@@ -130,7 +130,7 @@ class Traces:
     @property
     def utilization(self) -> float:
         waiting = (self.bounds.waiting + self._queue.records) / self.queue_capacity
-        return min(1.0, max(waiting, self.held_bytes / self._max_bytes))
+        return min(1.0, max(waiting, self.held_bytes / self.max_bytes))
 
     @property
     def undecided_spans(self) -> int:
