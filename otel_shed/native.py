@@ -123,7 +123,7 @@ def call_if_free(lock: Any, call: Callable[[], Any], timeout: float = 0.0) -> li
     """
     is_had: bool | None = None
     try:
-        is_had = lock.acquire(timeout > 0.0, timeout if timeout > 0.0 else -1)
+        is_had = lock.acquire(True, timeout) if timeout else lock.acquire(False)
         return [call()] if is_had else []
     finally:
         if is_had is not False:

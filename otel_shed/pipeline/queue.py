@@ -76,7 +76,8 @@ class Queue:
 
         Raises MemoryError or RecursionError only where the record is neither queued nor counted.
         """
-        if not (isinstance(record.priority, int) and _LOWEST <= record.priority <= _HIGHEST):
+        priority = record.priority
+        if priority.__class__ is not Priority and not (isinstance(priority, int) and _LOWEST <= priority <= _HIGHEST):
             self.book(self._failed)
             return False
         self._arrivals.append(record)
@@ -150,16 +151,28 @@ class Queue:
 
     def _make_room(self, record: SpanRecord) -> None:
         """Evict one record so that this one, the first arrival, has room in the end; itself where it never has."""
-        priority = record.priority
-        higher = sum([len(queue) for queue in self._queues[priority + 1 :]])
-        length = sum(self._lengths[priority + 1 :]) + record.length
-        if higher < self._max_records and length <= self._max_bytes:
+        if self._has_room(record):
             self._evict()
         elif self._arrivals and self._arrivals[0] is record:
             count = self._counts[self._full] + 1
             self._counts[self._full] = count
             del self._arrivals[0]
             self._summarize(record)
+
+    def _has_room(self, record: SpanRecord) -> bool:
+        """Whether the record is within the bounds once all that is evicted before it is gone."""
+        for lowest, queue in enumerate(self._queues):
+            if queue:
+                if lowest > record.priority:
+                    return False
+                # One is enough, as nearly always.
+                left = self.length - queue[0].length + record.length
+                if left <= self._max_bytes and self.records <= self._max_records:
+                    return True
+                break
+        above = record.priority + 1
+        higher = sum([len(queue) for queue in self._queues[above:]])
+        return higher < self._max_records and sum(self._lengths[above:]) + record.length <= self._max_bytes
 
     def _evict(self) -> None:
         """The oldest of the lowest priority."""
