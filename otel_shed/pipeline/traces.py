@@ -275,11 +275,11 @@ class Traces:
         self._undecided.ranked.owe(rank, owed)
 
     def hold(self, is_wanted: bool, now: float) -> None:
-        """From now on new traces are held, or go out as they come; those that are held are decided in their time."""
+        """From now on new traces are held, or go out as they come; those that are held are decided at a look."""
         was_holding, self.is_holding = self.is_holding, is_wanted
         if is_wanted and not was_holding:
             self._begin_to_hold(now)
-        self.look(now)
+        self.look(now, 0)
 
     def _begin_to_hold(self, now: float) -> None:
         """Put what waits to go out together to traces, but for those of which something has gone by now."""

@@ -508,6 +508,24 @@ def test_traces_whose_time_is_over_are_decided_on_in_slices_too() -> None:
     assert calls.intake.store.ready_spans == 4 * STEP
 
 
+def test_a_change_of_phase_decides_on_no_more_than_a_slice() -> None:
+    """Though the time of all that was held is over by then."""
+    calls = Calls(timeout=5.0)
+    calls.holds = True
+    calls.end(1_000, root=False)
+    while calls.ledger.queue.records:
+        calls.intake.decide()
+    calls.clock.advance(10.0)
+    calls.holds = False
+    calls.cpu_step = SLICE_SECONDS / 4
+    calls.intake.decide()
+    assert calls.intake.store.ready_spans == 4 * STEP
+    for _ in range(1_000 // STEP):
+        calls.clock.advance(1.0)
+        calls.intake.decide()
+    assert calls.intake.store.ready_spans == 1_000
+
+
 @pytest.mark.parametrize("away", [False, True])
 def test_decisions_for_which_nothing_is_sent_take_a_tenth_of_a_processor(away: bool) -> None:
     """What a slice took is rested nine times as long; who comes meanwhile is told for how long, and does nothing."""

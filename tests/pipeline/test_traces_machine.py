@@ -145,9 +145,13 @@ class TracesMachine(RuleBasedStateMachine):
             threshold=known.came_with,
         )
         self.order[record] = len(self.order)
+        admitted = self.queue.admitted
         self.queue.push(record)
         if priority < Priority.HIGH and randomness < self.queue.admission:
             self.refused += 1
+            known.is_torn = True
+        elif self.queue.admitted == admitted:  # it has no room beside those of higher priority
+            self.evicted += 1
             known.is_torn = True
         else:
             self.queued.append(record)

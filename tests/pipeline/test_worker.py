@@ -11,6 +11,7 @@ from otel_shed.native import Signal
 from otel_shed.outcome import DropReason, Outcome
 from otel_shed.pipeline.intake import NEVER, Intake
 from otel_shed.pipeline.ledger import Ledger
+from otel_shed.pipeline.store import Batch
 from otel_shed.pipeline.worker import EXPECTED_SHARE, LOOK_SECONDS, Worker
 from otel_shed.record import SpanRecord
 from otel_shed.testing.clock import FakeClock
@@ -524,3 +525,39 @@ def test_what_comes_after_a_full_batch_has_its_own_time(bench: Bench) -> None:
     bench.sender.script = [meanwhile]
     assert bench.worker.turn() == 5.0
     assert bench.sent == [4]
+
+
+def test_a_batch_that_is_evicted_before_it_is_taken_is_not_waited_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large span pushes out what the worker has just seen, itself too: the worker waits for the next one."""
+    bench.worker.turn()
+    bench.end(4)
+    take = bench.intake.take
+
+    def evicted(most: int, most_bytes: int = NEVER) -> Batch:
+        bench.intake.offer(record(99, 1_000_000))
+        for _ in range(4):
+            bench.ledger.queue.resize(0, 0)
+        return take(most, most_bytes)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.intake, "take", evicted)
+        assert bench.worker.turn() is None
+    assert bench.sent == []
+    bench.intake.store.resize_queue()
+    assert bench.end(1)
+
+
+def test_a_guest_that_was_interrupted_leaves_nothing_behind(bench: Bench) -> None:
+    """Where an exception ends its turn in the middle of a call, the next span calls the worker all the same."""
+
+    def interrupted(records: object) -> Outcome:
+        raise KeyboardInterrupt
+
+    bench.sender.script = [interrupted]
+    bench.end(4)
+    with pytest.raises(KeyboardInterrupt):
+        bench.worker.turn_here(1.0)
+    assert bench.ledger.account().dropped == {DropReason.EXPORTER_ERROR: 4}
+    assert bench.end(1)
