@@ -1,9 +1,9 @@
 """The compiled parts. Everything else about the package is in pyproject.toml.
 
 They are optional: without a compiler, or where it fails, the package is installed without them and works the same, more
-slowly. They rely on the interpreter lock, so an interpreter without one is not offered them. A package that is built
-without them says so in the last line of the build, keeps the reason in a file for ``otel_shed.compiled_parts()``, and
-is a wheel for any platform, which is what it is then.
+slowly. They are for CPython, with its interpreter lock or without: see otel_shed/compiled/locking.h. A package that is
+built without them says so in the last line of the build, keeps the reason in a file for ``otel_shed.compiled_parts()``,
+and is a wheel for any platform, which is what it is then.
 """
 
 import sys
@@ -15,7 +15,9 @@ from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
-SUITED = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
+SUITED = sys.implementation.name == "cpython"
+# On Windows the headers of the free-threaded build are those of the other one, and have to be told.
+IS_TO_BE_TOLD = sys.platform == "win32" and bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 # Where otel_shed/compiled/__init__.py looks for the reason.
 NOTE = Path("otel_shed", "compiled", "not_built.txt")
 
@@ -23,6 +25,7 @@ extension = Extension(
     "otel_shed.compiled._extension",
     sources=sorted(glob("otel_shed/compiled/*.c")),
     depends=sorted(glob("otel_shed/compiled/*.h")),
+    define_macros=[("Py_GIL_DISABLED", "1")] if IS_TO_BE_TOLD else [],
     extra_compile_args=[] if sys.platform == "win32" else ["-fvisibility=hidden"],
     optional=True,
 )
@@ -64,7 +67,7 @@ class Wheel(bdist_wheel):
 built = setup(ext_modules=[extension] if SUITED else [], cmdclass={"build_ext": BuildExtension, "bdist_wheel": Wheel})
 
 if not SUITED:
-    reason = "they are for CPython with its interpreter lock"
+    reason = "they are for CPython"
 else:
     reason = built.get_command_obj("build_ext").failure if built.have_run.get("build_ext") else ""
 if reason and (built.have_run.get("build") or built.have_run.get("build_ext")):

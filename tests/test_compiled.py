@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.machinery
 import logging
 import sys
-import sysconfig
 from pathlib import Path
 from unittest import mock
 
@@ -56,8 +55,6 @@ def test_why_they_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert compiled._why_not_built(note).endswith("there was no C compiler, or it failed")
     note.write_text("command 'cc' failed\n")
     assert compiled._why_not_built(note) == "they were not built when otel-shed was installed: command 'cc' failed"
-    monkeypatch.setattr(sysconfig, "get_config_var", lambda name: 1)
-    assert compiled._why_not_built(note) == "they rely on the interpreter lock, and this interpreter has none"
     monkeypatch.setattr(sys, "implementation", mock.Mock())
     sys.implementation.name = "pypy"
     assert compiled._why_not_built(note) == "they are for CPython, and this is pypy"

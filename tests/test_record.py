@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import sysconfig
 from typing import Any
 
 import pytest
@@ -115,7 +116,7 @@ def test_the_compiled_record_is_small_and_not_walked_over() -> None:
     """It takes no part in garbage collection, is smaller than the plain one, and refuses numbers that do not fit."""
     record = SpanRecord(*FIELDS.values())
     assert not gc.is_tracked(record)
-    assert sys.getsizeof(record) <= 144
+    assert sys.getsizeof(record) <= (168 if sysconfig.get_config_var("Py_GIL_DISABLED") else 152)
     for name, value in (
         ("trace_id", 1 << 128),
         ("trace_id", -1),

@@ -1,8 +1,8 @@
 """The compiled parts: C beside the plain Python that does the same, where it was built and is wanted.
 
 Owns nothing but what was found at import. The rule: nothing works only with them. They are built by ``pip install`` if
-there is a compiler, need an interpreter with its lock, and are left aside with OTEL_SHED_PURE_PYTHON=true; whoever uses
-one of them first compares what it makes with what the plain Python one does (but for an exchange, which makes nothing).
+there is a compiler, need no interpreter lock, and are left aside with OTEL_SHED_PURE_PYTHON=true; whoever uses one of
+them first compares what it makes with what the plain Python one does (but for an exchange, which makes nothing).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import importlib
 import logging
 import os
 import sys
-import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +39,6 @@ def load_extension(name: str = _NAME) -> tuple[Any, str]:
 def _why_not_built(note: Path = _NOTE) -> str:
     if sys.implementation.name != "cpython":
         return f"they are for CPython, and this is {sys.implementation.name}"
-    if sysconfig.get_config_var("Py_GIL_DISABLED"):
-        return "they rely on the interpreter lock, and this interpreter has none"
     try:
         found = note.read_text(encoding="utf-8").strip()
     except (OSError, ValueError):

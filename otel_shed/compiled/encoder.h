@@ -60,6 +60,7 @@ typedef struct {
     PyObject *names[NAMES];
     Layout layouts[LAYOUTS];
     Group groups[GROUPS];
+    Latch latch; /* of the groups */
 } Encoder;
 
 #define IS(object, part) ((PyObject *)Py_TYPE(object) == self->parts[part])

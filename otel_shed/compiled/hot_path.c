@@ -14,6 +14,7 @@
 #include "clock.h"
 #include "encoder.h"
 #include "interruption.h"
+#include "locking.h"
 #include "queue.h"
 
 /* What it is made of, in the order of its arguments; the first is an Encoder. */
@@ -32,11 +33,10 @@ typedef struct {
      * of records without bytes, to begin with. */
     PyObject *group;
     Py_ssize_t roomy;
-    /* When to look at the control again, by the clock; in seconds. */
-    double looks_at;
+    /* When to look at the control again, by the clock, in seconds; and before it the characters of an attribute's value,
+     * -1 for no limit, as of the last look. */
+    Pair looks;
     int is_monotonic; /* the clock */
-    /* Characters of an attribute's value, -1 for no limit, as of the last look. */
-    Py_ssize_t limit;
     PyObject *tell_name;
     PyObject *resource_name;
     PyObject *scope_name;
@@ -50,7 +50,7 @@ static int look_if_due(HotPath *self)
     if (seconds == -1.0 && PyErr_Occurred()) {
         return -1;
     }
-    if (seconds < self->looks_at) {
+    if (seconds < pair_last(&self->looks)) {
         return 0;
     }
     PyObject *seen = PyObject_CallNoArgs(self->members[LOOK]);
@@ -64,8 +64,7 @@ static int look_if_due(HotPath *self)
     if (!parsed) {
         return -1;
     }
-    self->looks_at = looks_at;
-    self->limit = limit;
+    pair_write(&self->looks, limit, looks_at);
     return 0;
 }
 
@@ -85,7 +84,7 @@ static int fits(HotPath *self, SpanRecord *record)
     if (record->length > self->roomy) {
         return 0;
     }
-    if (record->group == self->group) {
+    if (record->group == object_seen(&self->group)) {
         return 1;
     }
     PyObject *resource = PyObject_GetAttr(record->group, self->resource_name);
@@ -95,9 +94,7 @@ static int fits(HotPath *self, SpanRecord *record)
     Py_XDECREF(resource);
     Py_XDECREF(scope);
     if (does) {
-        PyObject *before = self->group;
-        self->group = Py_NewRef(record->group);
-        Py_DECREF(before);
+        Py_DECREF(object_exchanged(&self->group, Py_NewRef(record->group)));
     }
     return does;
 }
@@ -121,7 +118,7 @@ static SpanRecord *record_of(HotPath *self, PyObject *span, const Reading *readi
     if (!is_sampled(encoder, reading->read[S_CONTEXT]) || look_if_due(self) < 0) {
         return NULL;
     }
-    SpanRecord *record = self->quickly(encoder, span, reading, self->limit);
+    SpanRecord *record = self->quickly(encoder, span, reading, pair_first(&self->looks));
     if (record != NULL && !fits(self, record)) {
         Py_CLEAR(record);
     }
@@ -250,8 +247,7 @@ static PyObject *hot_path_make(PyTypeObject *type, PyObject *args, PyObject *kwa
     self->quickly = wraps ? wrap_quickly : encode_quickly;
     self->group = Py_NewRef(Py_None);
     self->roomy = roomy;
-    self->limit = -1;
-    self->looks_at = -1e300;
+    pair_write(&self->looks, -1, -1e300);
     self->vectorcall = hot_path_call;
     if ((self->is_monotonic = is_monotonic(members[CLOCK])) < 0 ||
         (self->tell_name = PyUnicode_InternFromString("tell")) == NULL ||

@@ -3,7 +3,9 @@
  */
 #define PY_SSIZE_T_CLEAN
 #include <patchlevel.h>
-#if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030E0000
+#include <pyconfig.h>
+/* Without the interpreter lock another thread may take away what is at a place, before whoever has read it holds it. */
+#if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030E0000 && !defined(Py_GIL_DISABLED)
 #define PLACES_ARE_KNOWN 1
 #ifdef __has_include
 #if !__has_include(<internal/pycore_dict.h>) /* some distributions leave them out */

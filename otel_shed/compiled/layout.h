@@ -4,8 +4,8 @@
  * 3.11 all instances of a class keep them in one order, that of the keys that the class has and adds to, and for as long
  * as nobody has asked an instance for its dict they are in an array; the interpreter reads them there by place too, once
  * a line of a program has been run a few times. Places are learned of an instance, by what its attributes are. The rule:
- * of an instance that has no such array, or has nothing at one of the places, or whose class has been changed since,
- * attributes are looked up by name.
+ * of an instance that has no such array, or has nothing at one of the places, or whose class has been changed since, and
+ * without the interpreter lock, attributes are looked up by name.
  */
 #ifndef OTEL_SHED_LAYOUT_H
 #define OTEL_SHED_LAYOUT_H

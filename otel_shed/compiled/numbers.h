@@ -1,4 +1,5 @@
-/* Python's ints as numbers of 64 and of 128 bits, checked. No Python code runs here. */
+/* Python's ints as numbers of 64 and of 128 bits, checked. No Python code runs here. An int never changes, so without the
+ * interpreter lock its digits are read as with it. */
 #ifndef OTEL_SHED_NUMBERS_H
 #define OTEL_SHED_NUMBERS_H
 

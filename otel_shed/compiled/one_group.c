@@ -1,7 +1,8 @@
 /* Requests of records that are all of one group: measured, then written into one bytes object of exactly that size.
  *
  * Owns nothing that outlives a call. The rule: no Python code runs in here, so the list holds all that is read of it; a
- * group whose bytes are not simply in slots is left to request.c.
+ * group whose bytes are not simply in slots is left to request.c, and without the interpreter lock, where others may change
+ * the list and its records in the middle, all of them are.
  */
 #include "request.h"
 
@@ -47,6 +48,9 @@ static Py_ssize_t bodies_size(PyObject *record_type, PyObject *records, PyObject
 
 int one_group_begin(OneGroup *one, PyObject *module, PyObject *records)
 {
+#ifdef Py_GIL_DISABLED
+    return 0;
+#endif
     PyObject *record_type = PyObject_GetAttrString(module, "SpanRecord");
     if (record_type == NULL) {
         return -1;

@@ -6,9 +6,6 @@
  */
 #include "queue.h"
 
-#include <stddef.h>
-#include <structmember.h>
-
 #include "pick.h"
 #include "summary_rows.h"
 
@@ -93,17 +90,18 @@ static void randomness_in(const char *value, Py_ssize_t left, unsigned long long
 }
 
 /* The tracestate in an encoded span, which begins with its ids (fields 1 and 2, always of 16 and 8 bytes) and, where it
- * has one, the tracestate (field 3); NULL where the record has no such bytes. */
-static const char *trace_state_in(const SpanRecord *record, Py_ssize_t *size)
+ * has one, the tracestate (field 3); NULL where the record has no such bytes. ``object``: the record's body, if it is not
+ * its own. */
+static const char *trace_state_in(const SpanRecord *record, PyObject *object, Py_ssize_t *size)
 {
     const unsigned char *body = record->own;
     Py_ssize_t length = record->own_size, at = 29, text = 0;
-    if (record->body != NULL) {
-        if (!PyBytes_Check(record->body)) {
+    if (object != NULL) {
+        if (!PyBytes_Check(object)) {
             return NULL;
         }
-        body = (const unsigned char *)PyBytes_AS_STRING(record->body);
-        length = PyBytes_GET_SIZE(record->body);
+        body = (const unsigned char *)PyBytes_AS_STRING(object);
+        length = PyBytes_GET_SIZE(object);
     }
     if (length < 30 || body[0] != 0x0A || body[1] != 16 || body[18] != 0x12 || body[19] != 8 || body[28] != 0x1A) {
         return NULL;
@@ -136,24 +134,32 @@ static const char *ot_in(const char *text, Py_ssize_t size, Py_ssize_t *value_si
 /* What a trace is held against thresholds by: ``rv``, else the last 7 bytes of its id; see control/threshold.py. -1 with
  * an exception that is none of a tracestate's own, as of a signal handler. Of a record that carries the span object it
  * may run Python code: before the step. */
-static int randomness_of(const Queue *self, const SpanRecord *record, unsigned long long *randomness)
+static int randomness_of(const Queue *self, SpanRecord *record, unsigned long long *randomness)
 {
     *randomness = record->trace_id.low & RANDOMNESS_MASK;
-    if (record->trace_state == Py_None) {
+    PyObject *trace_state = held_member((PyObject *)record, &record->trace_state), *ot;
+    if (trace_state == Py_None) {
+        Py_DECREF(trace_state);
         return 0;
     }
+    PyObject *body = held_member((PyObject *)record, &record->body);
     Py_ssize_t text_size, value_size;
-    const char *text = trace_state_in(record, &text_size);
+    const char *text = trace_state_in(record, body, &text_size);
     if (text != NULL) {
         const char *value = ot_in(text, text_size, &value_size);
         if (value != NULL) {
             randomness_in(value, value_size, randomness);
         }
+    }
+    Py_XDECREF(body);
+    if (text != NULL) {
+        Py_DECREF(trace_state);
         return 0;
     }
-    PyObject *trace_state = Py_NewRef(record->trace_state), *ot;
     if (PyDict_CheckExact(trace_state)) {
+        Py_BEGIN_CRITICAL_SECTION(trace_state);
         ot = Py_XNewRef(PyDict_GetItemWithError(trace_state, self->ot));
+        Py_END_CRITICAL_SECTION();
     }
     else {
         ot = PyObject_CallMethod(trace_state, "get", "O", self->ot);
@@ -179,9 +185,11 @@ static int randomness_of(const Queue *self, const SpanRecord *record, unsigned l
 /* -- in -- */
 
 /* The number of the ring of a record; -1 where its priority is none. */
-static int ring_of(const SpanRecord *record)
+static int ring_of(SpanRecord *record)
 {
-    long number = PyLong_Check(record->priority) ? PyLong_AsLong(record->priority) : -1;
+    PyObject *priority = held_member((PyObject *)record, &record->priority);
+    long number = PyLong_Check(priority) ? PyLong_AsLong(priority) : -1;
+    Py_DECREF(priority);
     if (number == -1 && PyErr_Occurred()) {
         PyErr_Clear();
     }
@@ -191,13 +199,6 @@ static int ring_of(const SpanRecord *record)
 static inline int is_over(const Queue *self, Py_ssize_t more_records, Py_ssize_t more_length)
 {
     return self->records + more_records > self->max_records || self->length + more_length > self->max_bytes;
-}
-
-static void summarize(const Queue *self, SpanRecord *record)
-{
-    if (self->summary_rows != NULL) {
-        summary_rows_add(self->summary_rows, record);
-    }
 }
 
 /* Take some of what is too much, with so much more, out of the rings; how many, to be given up by the caller after the
@@ -219,10 +220,27 @@ static int evict(Queue *self, Py_ssize_t more_records, Py_ssize_t more_length, S
         self->length -= record->length;
         self->lengths[priority] -= record->length;
         self->counts[self->full]++;
-        summarize(self, record);
         evicted[count++] = record;
     }
     return count;
+}
+
+static void summarize(const Queue *self, SpanRecord *record)
+{
+    if (self->summary_rows != NULL) {
+        summary_rows_add(self->summary_rows, record);
+    }
+}
+
+/* Give up what has been evicted, after the step: all of it is in the summary before any Python code may run. */
+static void give_up(const Queue *self, SpanRecord **evicted, int count)
+{
+    for (int place = 0; place < count; place++) {
+        summarize(self, evicted[place]);
+    }
+    while (count > 0) {
+        Py_DECREF(evicted[--count]);
+    }
 }
 
 /* Whether a record would be within the bounds if all that is evicted before it were gone. */
@@ -236,8 +254,9 @@ static int has_room(const Queue *self, const SpanRecord *record, int priority)
     return records <= self->max_records && length <= self->max_bytes;
 }
 
-/* Whether the record was queued, counted, or neither, since that needs more done first. */
-typedef enum { QUEUED, COUNTED, NEEDS_RANDOMNESS, NEEDS_ROOM } Push;
+/* Whether the record was queued, counted, counted and belongs into the summary, or none of it, since that needs more done
+ * first. */
+typedef enum { QUEUED, COUNTED, DROPPED, NEEDS_RANDOMNESS, NEEDS_ROOM } Push;
 
 /* One step; ``randomness``: of the record's trace, NULL where that is not known yet. What is evicted is the caller's. */
 static Push try_push(Queue *self, SpanRecord *record, int priority, const unsigned long long *randomness,
@@ -263,10 +282,7 @@ static Push try_push(Queue *self, SpanRecord *record, int priority, const unsign
     }
     if (kind >= 0) {
         self->counts[kind]++;
-        if (kind == self->refused || kind == self->full) {
-            summarize(self, record);
-        }
-        return COUNTED;
+        return kind == self->refused || kind == self->full ? DROPPED : COUNTED;
     }
     *count = evict(self, 1, record->length, evicted);
     if (is_over(self, 1, record->length)) {
@@ -306,10 +322,11 @@ int queue_push(PyObject *queue, SpanRecord *record)
         Push done = try_push(self, record, priority, is_known ? &randomness : NULL, evicted, &count);
         int wakes = self->records >= self->wake_at || self->length >= self->wake_at_bytes;
         UNLOCK(self);
-        while (count > 0) {
-            Py_DECREF(evicted[--count]);
+        if (done == DROPPED) {
+            summarize(self, record);
         }
-        if (done == QUEUED || done == COUNTED) {
+        give_up(self, evicted, count);
+        if (done == QUEUED || done == COUNTED || done == DROPPED) {
             return wakes;
         }
         if (done == NEEDS_RANDOMNESS) {
@@ -432,11 +449,9 @@ static PyObject *queue_resize(PyObject *object, PyObject *const *args, Py_ssize_
             self->max_bytes = max_bytes < 0 ? 0 : max_bytes;
             is_set = 1;
         }
-        int all = count = evict(self, 0, 0, evicted);
+        count = evict(self, 0, 0, evicted);
         UNLOCK(self);
-        while (all > 0) {
-            Py_DECREF(evicted[--all]);
-        }
+        give_up(self, evicted, count);
     } while (count == EVICTED);
     Py_RETURN_NONE;
 }
@@ -562,6 +577,52 @@ static PyObject *queue_mark(PyObject *object, PyObject *unused)
     return PyLong_FromLongLong(admitted);
 }
 
+static PyObject *queue_records(PyObject *object, void *closure)
+{
+    (void)closure;
+    Queue *self = (Queue *)object;
+    LOCK(self);
+    Py_ssize_t records = self->records;
+    UNLOCK(self);
+    return PyLong_FromSsize_t(records);
+}
+
+static PyObject *queue_length(PyObject *object, void *closure)
+{
+    (void)closure;
+    Queue *self = (Queue *)object;
+    LOCK(self);
+    Py_ssize_t length = self->length;
+    UNLOCK(self);
+    return PyLong_FromSsize_t(length);
+}
+
+static PyObject *queue_admitted(PyObject *object, void *closure)
+{
+    (void)closure;
+    return queue_mark(object, NULL);
+}
+
+static PyObject *queue_admission(PyObject *object, void *closure)
+{
+    (void)closure;
+    Queue *self = (Queue *)object;
+    LOCK(self);
+    unsigned long long admission = self->admission;
+    UNLOCK(self);
+    return PyLong_FromUnsignedLongLong(admission);
+}
+
+static PyObject *queue_is_closed(PyObject *object, void *closure)
+{
+    (void)closure;
+    Queue *self = (Queue *)object;
+    LOCK(self);
+    int is_closed = self->is_closed;
+    UNLOCK(self);
+    return PyBool_FromLong(is_closed);
+}
+
 static PyObject *queue_is_held_here(PyObject *object, void *closure)
 {
     (void)object, (void)closure;
@@ -658,16 +719,12 @@ static PyMethodDef queue_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyMemberDef queue_members[] = {
-    {"records", T_PYSSIZET, offsetof(Queue, records), READONLY, NULL},
-    {"length", T_PYSSIZET, offsetof(Queue, length), READONLY, NULL},
-    {"admitted", T_LONGLONG, offsetof(Queue, admitted), READONLY, NULL},
-    {"admission", T_ULONGLONG, offsetof(Queue, admission), READONLY, NULL},
-    {"is_closed", T_BOOL, offsetof(Queue, is_closed), READONLY, NULL},
-    {NULL, 0, 0, 0, NULL},
-};
-
 static PyGetSetDef queue_getset[] = {
+    {"records", queue_records, NULL, NULL, NULL},
+    {"length", queue_length, NULL, NULL, NULL},
+    {"admitted", queue_admitted, NULL, NULL, NULL},
+    {"admission", queue_admission, NULL, NULL, NULL},
+    {"is_closed", queue_is_closed, NULL, NULL, NULL},
     {"is_held_here", queue_is_held_here, NULL, "Whether this thread is in the middle of a call.", NULL},
     {"oldest", queue_oldest, NULL, "The order of the oldest that waits, or of the next to be admitted.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
@@ -678,7 +735,6 @@ static PyType_Slot queue_slots[] = {
     {Py_tp_new, queue_make},
     {Py_tp_dealloc, queue_dealloc},
     {Py_tp_methods, queue_methods},
-    {Py_tp_members, queue_members},
     {Py_tp_getset, queue_getset},
     {0, NULL},
 };

@@ -135,8 +135,8 @@ static PyObject *record_body(PyObject *self, void *closure)
 {
     (void)closure;
     SpanRecord *record = (SpanRecord *)self;
-    return record->body != NULL ? Py_NewRef(record->body)
-                                : PyBytes_FromStringAndSize((const char *)record->own, record->own_size);
+    PyObject *body = held_member(self, &record->body);
+    return body != NULL ? body : PyBytes_FromStringAndSize((const char *)record->own, record->own_size);
 }
 
 static int record_set_body(PyObject *self, PyObject *value, void *closure)
@@ -147,8 +147,11 @@ static int record_set_body(PyObject *self, PyObject *value, void *closure)
         return -1;
     }
     SpanRecord *record = (SpanRecord *)self;
-    PyObject *before = record->body;
+    PyObject *before;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    before = record->body;
     record->body = Py_NewRef(value);
+    Py_END_CRITICAL_SECTION();
     Py_XDECREF(before);
     return 0;
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "locking.h"
 #include "numbers.h"
 
 /* opentelemetry.proto.trace.v1.SpanFlags: the low eight bits are the W3C trace flags. */
@@ -17,8 +18,9 @@
 
 typedef struct {
     PyObject_HEAD
-    /* None of these is ever NULL, but for ``body``. They may be assigned from Python, where whoever reads one must hold
-     * it. */
+    /* None of these is ever NULL, but for ``body``. They may be assigned from Python, by any thread, so whoever reads one
+     * of a record that others have too must hold it: held_member. The numbers are assigned by the thread that has the
+     * record, and only by that one. */
     PyObject *name;
     PyObject *priority;
     PyObject *group;

@@ -169,20 +169,27 @@ static int request_measure(Request *request, PyObject *module, PyObject *records
             PyErr_SetString(PyExc_TypeError, "a request is made of records");
             return -1;
         }
-        if (!has_bytes(record)) {
+        Body body = {NULL};
+        PyObject *group = NULL;
+        Py_BEGIN_CRITICAL_SECTION(record);
+        if (has_bytes(record)) {
+            body = body_of(record);
+            Py_XINCREF(body.object);
+            group = Py_NewRef(record->group);
+        }
+        Py_END_CRITICAL_SECTION();
+        if (group == NULL) {
             PyErr_SetString(PyExc_TypeError, NO_BYTES);
             return -1;
         }
-        const Body body = request->bodies[request->bodies_count++] = body_of(record);
-        Py_XINCREF(body.object);
-        if (record->group != current) {
-            PyObject *group = Py_NewRef(record->group);
+        request->bodies[request->bodies_count++] = body;
+        if (group != current) {
             scope = scope_of_group(request, group);
             current = group;
-            Py_DECREF(group);
-            if (scope < 0) {
-                return -1;
-            }
+        }
+        Py_DECREF(group);
+        if (scope < 0) {
+            return -1;
         }
         request->scope_of[number] = scope;
         request->scopes[scope].size += field_size(body.size);

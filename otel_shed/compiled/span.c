@@ -70,8 +70,8 @@ static int name_put(Encoder *self, Buffer *buffer, uint8_t tag, PyObject *name, 
     return 0;
 }
 
-/* The field of a tracestate that is not empty. */
-static int trace_state_put(Buffer *buffer, PyObject *dict)
+/* The field of a tracestate that is not empty; in its critical section. */
+static int trace_state_put_held(Buffer *buffer, PyObject *dict)
 {
     PyObject *key, *value;
     Py_ssize_t position = 0, count = 0;
@@ -96,6 +96,15 @@ static int trace_state_put(Buffer *buffer, PyObject *dict)
         buffer->at = put_text(buffer->at, &second);
     }
     return field_end(buffer, field);
+}
+
+static int trace_state_put(Buffer *buffer, PyObject *dict)
+{
+    int failed;
+    Py_BEGIN_CRITICAL_SECTION(dict);
+    failed = trace_state_put_held(buffer, dict);
+    Py_END_CRITICAL_SECTION();
+    return failed;
 }
 
 /* What an event or a link is written with. */
@@ -218,21 +227,28 @@ static int status_put(Encoder *self, Buffer *buffer, PyObject *status)
     return code;
 }
 
-/* The group of this resource and this scope, new. Kept are those seen last, with what they are the group of. */
+/* The group of this resource and this scope, new. Kept are those seen last, with what they are the group of; while
+ * another thread is at those, Python is asked, which keeps them too. */
 static PyObject *group_of(Encoder *self, PyObject *resource, PyObject *scope)
 {
     size_t place = ((uintptr_t)scope >> 4 ^ (uintptr_t)scope >> 10 ^ (uintptr_t)resource >> 7) % GROUPS;
     Group *known = &self->groups[place];
-    if (known->group != NULL && known->resource == resource && known->scope == scope) {
-        return Py_NewRef(known->group);
+    PyObject *group = NULL;
+    if (latch_take(&self->latch)) {
+        if (known->group != NULL && known->resource == resource && known->scope == scope) {
+            group = Py_NewRef(known->group);
+        }
+        latch_let_go(&self->latch);
     }
-    PyObject *group = PyObject_CallFunctionObjArgs(self->parts[GROUP], resource, scope, NULL);
     if (group != NULL) {
+        return group;
+    }
+    group = PyObject_CallFunctionObjArgs(self->parts[GROUP], resource, scope, NULL);
+    if (group != NULL && latch_take(&self->latch)) {
         /* All three are in place before what they replace may run its own code. */
         Group old = *known;
-        known->resource = Py_NewRef(resource);
-        known->scope = Py_NewRef(scope);
-        known->group = Py_NewRef(group);
+        *known = (Group){Py_NewRef(resource), Py_NewRef(scope), Py_NewRef(group)};
+        latch_let_go(&self->latch);
         Py_XDECREF(old.resource);
         Py_XDECREF(old.scope);
         Py_XDECREF(old.group);

@@ -1,13 +1,14 @@
 /* The type SummaryRows: spans added up by name and kind.
  *
  * A row is found by a table of indices with open addressing. It takes no part in garbage collection: what it holds are
- * names, exactly str. The rule: no Python code runs while a span is added, nor the collector of garbage; so each row is
- * consistent in itself whenever somebody looks.
+ * names, exactly str. The rule: no Python code runs while a span is added, nor the collector of garbage, and without the
+ * interpreter lock that is in a critical section of it; so each row is consistent in itself whenever somebody looks.
  */
 #include "summary_rows.h"
 
 #include <stdint.h>
 
+#include "locking.h"
 #include "numbers.h"
 #include "record.h"
 
@@ -134,20 +135,25 @@ static int add(SummaryRows *self, PyObject *name, int kind, int failed, uint64_t
     /* A class of str may bring a hash of its own; what is made here has none. */
     PyObject *own = PyUnicode_GetLength(name) > MAX_NAME ? PyUnicode_Substring(name, 0, MAX_NAME)
                                                           : PyUnicode_FromObject(name);
-    Row *row = own == NULL ? NULL : row_of(self, own, kind);
-    Py_XDECREF(own);
-    if (row == NULL) {
-        return -1;
+    Row *row = NULL;
+    if (own != NULL) {
+        Py_BEGIN_CRITICAL_SECTION(self);
+        if ((row = row_of(self, own, kind)) != NULL) {
+            count_span(row, failed, duration_ns);
+        }
+        Py_END_CRITICAL_SECTION();
+        Py_DECREF(own);
     }
-    count_span(row, failed, duration_ns);
-    return 0;
+    return row == NULL ? -1 : 0;
 }
 
 void summary_rows_add(PyObject *rows, SpanRecord *record)
 {
-    if (add((SummaryRows *)rows, record->name, record->kind, record->status == STATUS_ERROR, record->duration_ns) < 0) {
+    PyObject *name = held_member((PyObject *)record, &record->name);
+    if (add((SummaryRows *)rows, name, record->kind, record->status == STATUS_ERROR, record->duration_ns) < 0) {
         PyErr_Clear();
     }
+    Py_DECREF(name);
 }
 
 static PyObject *rows_add(PyObject *object, PyObject *args)
@@ -171,7 +177,7 @@ static PyObject *rows_add(PyObject *object, PyObject *args)
 static PyObject *rows_add_all(PyObject *object, PyObject *sequence)
 {
     SummaryRows *self = (SummaryRows *)object;
-    PyObject *records = PySequence_Fast(sequence, "records come in a sequence");
+    PyObject *records = sequence_held(sequence);
     int failed = records == NULL;
     for (Py_ssize_t index = 0; !failed && index < PySequence_Fast_GET_SIZE(records); index++) {
         SpanRecord *record = (SpanRecord *)PySequence_Fast_GET_ITEM(records, index);
@@ -180,7 +186,9 @@ static PyObject *rows_add_all(PyObject *object, PyObject *sequence)
             failed = 1;
             break;
         }
-        failed = add(self, record->name, record->kind, record->status == STATUS_ERROR, record->duration_ns) < 0;
+        PyObject *name = held_member((PyObject *)record, &record->name);
+        failed = add(self, name, record->kind, record->status == STATUS_ERROR, record->duration_ns) < 0;
+        Py_DECREF(name);
     }
     Py_XDECREF(records);
     if (failed) {
@@ -193,12 +201,14 @@ static PyObject *rows_clear(PyObject *object, PyObject *unused)
 {
     (void)unused;
     SummaryRows *self = (SummaryRows *)object;
+    Py_BEGIN_CRITICAL_SECTION(object);
     for (Py_ssize_t index = 0; index < self->count; index++) {
         Py_DECREF(self->rows[index].name); /* exactly a str: no Python code runs */
     }
     self->count = 0;
     self->other = (Row){.name = NULL};
     memset(self->table, 0, (self->mask + 1) * sizeof *self->table);
+    Py_END_CRITICAL_SECTION();
     Py_RETURN_NONE;
 }
 
@@ -237,13 +247,28 @@ static PyObject *total_of(Row row)
     return whole;
 }
 
+/* A copy of a row, whose name is the caller's; 0 where there is none. */
+static int row_at(SummaryRows *self, Py_ssize_t index, Row *row)
+{
+    int is_there;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    if ((is_there = index < self->count)) {
+        *row = self->rows[index];
+        Py_INCREF(row->name);
+    }
+    Py_END_CRITICAL_SECTION();
+    return is_there;
+}
+
 static PyObject *rows_totals(PyObject *object, PyObject *unused)
 {
     (void)unused;
     SummaryRows *self = (SummaryRows *)object;
     PyObject *totals = PyList_New(0);
-    for (Py_ssize_t index = 0; totals != NULL && index < self->count; index++) {
-        PyObject *total = total_of(self->rows[index]);
+    Row row;
+    for (Py_ssize_t index = 0; totals != NULL && row_at(self, index, &row); index++) {
+        PyObject *total = total_of(row);
+        Py_DECREF(row.name);
         if (total == NULL || PyList_Append(totals, total) < 0) {
             Py_CLEAR(totals);
         }
@@ -255,17 +280,24 @@ static PyObject *rows_totals(PyObject *object, PyObject *unused)
 static PyObject *rows_other(PyObject *object, PyObject *unused)
 {
     (void)unused;
-    return total_of(((SummaryRows *)object)->other);
+    Row other;
+    Py_BEGIN_CRITICAL_SECTION(object);
+    other = ((SummaryRows *)object)->other;
+    Py_END_CRITICAL_SECTION();
+    return total_of(other);
 }
 
 static PyObject *rows_count(PyObject *object, void *closure)
 {
     (void)closure;
     SummaryRows *self = (SummaryRows *)object;
-    unsigned long long count = self->other.count;
+    unsigned long long count;
+    Py_BEGIN_CRITICAL_SECTION(object);
+    count = self->other.count;
     for (Py_ssize_t index = 0; index < self->count; index++) {
         count += self->rows[index].count;
     }
+    Py_END_CRITICAL_SECTION();
     return PyLong_FromUnsignedLongLong(count);
 }
 

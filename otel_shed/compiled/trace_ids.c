@@ -1,10 +1,12 @@
 /* The type TraceIds: a set of trace ids, 16 bytes each, in a table with open addressing.
  *
  * A set of ints would keep an object of 44 bytes for each, and its table is twice as large: what is added for each span
- * that is sent would push out of the processor's caches what the program itself works on. No Python code runs in here.
+ * that is sent would push out of the processor's caches what the program itself works on. No Python code runs in here, and
+ * without the interpreter lock the table is looked at and changed in a critical section of the set.
  */
 #include "trace_ids.h"
 
+#include "locking.h"
 #include "numbers.h"
 #include "record.h"
 
@@ -90,6 +92,7 @@ static PyObject *trace_ids_clear(PyObject *object, PyObject *unused)
 {
     (void)unused;
     TraceIds *self = (TraceIds *)object;
+    Py_BEGIN_CRITICAL_SECTION(object);
     if ((size_t)self->count < self->room / 4) {
         PyMem_Free(self->places);
         self->places = NULL;
@@ -100,6 +103,7 @@ static PyObject *trace_ids_clear(PyObject *object, PyObject *unused)
         memset(self->places, 0, self->room * sizeof *self->places);
     }
     self->count = self->has_zero = 0;
+    Py_END_CRITICAL_SECTION();
     Py_RETURN_NONE;
 }
 
@@ -111,10 +115,15 @@ static PyObject *trace_ids_add(PyObject *object, PyObject *trace_id)
         PyErr_SetString(PyExc_ValueError, "a trace id is an int of at most 128 bits");
         return NULL;
     }
-    if (reserve(self, 1) < 0) {
+    int failed;
+    Py_BEGIN_CRITICAL_SECTION(object);
+    if ((failed = reserve(self, 1)) == 0) {
+        put(self, id);
+    }
+    Py_END_CRITICAL_SECTION();
+    if (failed) {
         return NULL;
     }
-    put(self, id);
     Py_RETURN_NONE;
 }
 
@@ -125,18 +134,29 @@ static PyObject *trace_ids_add_of(PyObject *object, PyObject *records)
         PyErr_SetString(PyExc_TypeError, "records must be a list");
         return NULL;
     }
-    Py_ssize_t count = PyList_GET_SIZE(records);
+    PyObject *held = sequence_held(records);
+    if (held == NULL) {
+        return NULL;
+    }
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(held);
     for (Py_ssize_t index = 0; index < count; index++) {
-        if ((PyObject *)Py_TYPE(PyList_GET_ITEM(records, index)) != self->record_type) {
+        if ((PyObject *)Py_TYPE(PySequence_Fast_GET_ITEM(held, index)) != self->record_type) {
             PyErr_SetString(PyExc_TypeError, "records must be SpanRecords");
+            Py_DECREF(held);
             return NULL;
         }
     }
-    if (reserve(self, count) < 0) {
-        return NULL;
+    int failed;
+    Py_BEGIN_CRITICAL_SECTION(object);
+    if ((failed = reserve(self, count)) == 0) {
+        for (Py_ssize_t index = 0; index < count; index++) {
+            put(self, ((SpanRecord *)PySequence_Fast_GET_ITEM(held, index))->trace_id);
+        }
     }
-    for (Py_ssize_t index = 0; index < count; index++) {
-        put(self, ((SpanRecord *)PyList_GET_ITEM(records, index))->trace_id);
+    Py_END_CRITICAL_SECTION();
+    Py_DECREF(held);
+    if (failed) {
+        return NULL;
     }
     Py_RETURN_NONE;
 }
@@ -148,12 +168,20 @@ static int trace_ids_contains(PyObject *object, PyObject *trace_id)
     if (!number_of(trace_id, &id)) {
         return 0;
     }
-    return is_zero(id) ? self->has_zero : self->room && !is_zero(*place_of(self, id));
+    int contains;
+    Py_BEGIN_CRITICAL_SECTION(object);
+    contains = is_zero(id) ? self->has_zero : self->room && !is_zero(*place_of(self, id));
+    Py_END_CRITICAL_SECTION();
+    return contains;
 }
 
 static Py_ssize_t trace_ids_length(PyObject *object)
 {
-    return ((TraceIds *)object)->count;
+    Py_ssize_t count;
+    Py_BEGIN_CRITICAL_SECTION(object);
+    count = ((TraceIds *)object)->count;
+    Py_END_CRITICAL_SECTION();
+    return count;
 }
 
 /* -- the type -- */

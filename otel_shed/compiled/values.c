@@ -2,6 +2,7 @@
 #include "values.h"
 
 #include "interruption.h"
+#include "locking.h"
 
 /* As otel_shed/otlp/values.py. What nests deeper than this, or has more elements, is left to it. */
 #define MAX_ELEMENTS (1 << 18)
@@ -108,9 +109,14 @@ static int value_field_put(Buffer *buffer, uint8_t tag, PyObject *value, int dep
     return put <= 0 ? put : field_end(buffer, field) < 0 ? -1 : 1;
 }
 
+/* An array, a map; in its critical section, if it is no tuple. Without the interpreter lock that ends for a while where a container in it is
+ * waited for: this one is held then, and what has changed meanwhile is not for here. */
 static int array_put(Buffer *buffer, PyObject *array, int depth, Py_ssize_t *left)
 {
     Py_ssize_t count = PySequence_Fast_GET_SIZE(array);
+    if ((*left -= count) < 0) {
+        return 0;
+    }
     if (room_for(buffer, 1 + MAX_VARINT) < 0) {
         return -1;
     }
@@ -120,16 +126,23 @@ static int array_put(Buffer *buffer, PyObject *array, int depth, Py_ssize_t *lef
         if (put <= 0) {
             return put;
         }
+        if (PySequence_Fast_GET_SIZE(array) != count) {
+            return 0;
+        }
     }
     return field_end(buffer, field) < 0 ? -1 : 1;
 }
 
 static int map_put(Buffer *buffer, PyObject *map, int depth, Py_ssize_t *left)
 {
+    Py_ssize_t count = PyDict_GET_SIZE(map);
+    if ((*left -= count) < 0) {
+        return 0;
+    }
     if (room_for(buffer, 1 + MAX_VARINT) < 0) {
         return -1;
     }
-    Field field = field_begin(buffer, 0x32, PyDict_GET_SIZE(map));
+    Field field = field_begin(buffer, 0x32, count);
     PyObject *key, *value;
     Py_ssize_t position = 0;
     while (PyDict_Next(map, &position, &key, &value)) {
@@ -149,12 +162,16 @@ static int map_put(Buffer *buffer, PyObject *map, int depth, Py_ssize_t *left)
         if (field_end(buffer, pair) < 0) {
             return -1;
         }
+        if (PyDict_GET_SIZE(map) != count) {
+            return 0;
+        }
     }
     return field_end(buffer, field) < 0 ? -1 : 1;
 }
 
 /* The body of an AnyValue. 1 if it was put; 0 if it is not for here, and what has been put of it is to be taken back;
- * -1 with MemoryError. Nothing here runs Python code: what the containers hold stays where it is. */
+ * -1 with MemoryError. Nothing here runs Python code: with the interpreter lock, what the containers hold stays where it
+ * is. */
 static int any_value_put(Buffer *buffer, PyObject *value, int depth, Py_ssize_t *left)
 {
     Scalar scalar;
@@ -166,15 +183,21 @@ static int any_value_put(Buffer *buffer, PyObject *value, int depth, Py_ssize_t 
         buffer->at = put_scalar(buffer->at, &scalar);
         return 1;
     }
-    int is_array = PyTuple_CheckExact(value) || PyList_CheckExact(value);
+    int is_array = PyTuple_CheckExact(value) || PyList_CheckExact(value), put;
     if (depth == 0 || !(is_array || PyDict_CheckExact(value))) {
         return 0;
     }
-    *left -= is_array ? PySequence_Fast_GET_SIZE(value) : PyDict_GET_SIZE(value);
-    if (*left < 0) {
-        return 0;
+    Py_INCREF(value);
+    if (PyTuple_CheckExact(value)) { /* never changes */
+        put = array_put(buffer, value, depth - 1, left);
     }
-    return is_array ? array_put(buffer, value, depth - 1, left) : map_put(buffer, value, depth - 1, left);
+    else {
+        Py_BEGIN_CRITICAL_SECTION(value);
+        put = is_array ? array_put(buffer, value, depth - 1, left) : map_put(buffer, value, depth - 1, left);
+        Py_END_CRITICAL_SECTION();
+    }
+    Py_DECREF(value);
+    return put;
 }
 
 /* 0 if it was an Exception, which costs an attribute; -1 if it is the application's. */
@@ -275,7 +298,20 @@ static inline int attribute_put(const Python *python, Buffer *buffer, uint8_t ta
     return put;
 }
 
-/* Whether nothing in the value can be too long: it is a scalar, or an array of short ones. */
+static int is_short(PyObject *value, Py_ssize_t limit, int depth);
+
+/* In the critical section of the array, if it is no tuple: what it holds stays where it is, as nothing here ends that. */
+static int are_short(PyObject *array, Py_ssize_t limit)
+{
+    for (Py_ssize_t index = 0; index < PySequence_Fast_GET_SIZE(array); index++) {
+        if (!is_short(PySequence_Fast_GET_ITEM(array, index), limit, 0)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* Whether nothing in the value can be too long: it is a scalar, or, at a depth of 1, an array of short ones. */
 static int is_short(PyObject *value, Py_ssize_t limit, int depth)
 {
     PyTypeObject *type = Py_TYPE(value);
@@ -291,15 +327,20 @@ static int is_short(PyObject *value, Py_ssize_t limit, int depth)
     if (depth == 0 || !(type == &PyTuple_Type || type == &PyList_Type)) {
         return 0;
     }
-    for (Py_ssize_t index = 0; index < PySequence_Fast_GET_SIZE(value); index++) {
-        if (!is_short(PySequence_Fast_GET_ITEM(value, index), limit, depth - 1)) {
-            return 0;
-        }
+    if (type == &PyTuple_Type) {
+        return are_short(value, limit);
     }
-    return 1;
+    int are;
+    Py_INCREF(value);
+    Py_BEGIN_CRITICAL_SECTION(value);
+    are = are_short(value, limit);
+    Py_END_CRITICAL_SECTION();
+    Py_DECREF(value);
+    return are;
 }
 
-/* Whether every value is short, or a string or bytes that can be cut while it is put. */
+/* Whether every value is short, or a string or bytes that can be cut while it is put. In the critical section of the
+ * attributes, as dict_put. */
 static int can_cut(PyObject *attributes, Py_ssize_t limit)
 {
     PyObject *key, *value;
@@ -335,8 +376,16 @@ static Py_ssize_t dict_put(const Python *python, Buffer *buffer, uint8_t tag, Py
 
 Py_ssize_t attributes_put(const Python *python, Buffer *buffer, uint8_t tag, PyObject *attributes, Py_ssize_t limit)
 {
-    if (limit < 0 || can_cut(attributes, limit)) {
-        return dict_put(python, buffer, tag, attributes, limit);
+    Py_ssize_t put = -1;
+    int is_here;
+    Py_BEGIN_CRITICAL_SECTION(attributes);
+    is_here = limit < 0 || can_cut(attributes, limit);
+    if (is_here) {
+        put = dict_put(python, buffer, tag, attributes, limit);
+    }
+    Py_END_CRITICAL_SECTION();
+    if (is_here) {
+        return put;
     }
     PyObject *most = PyLong_FromSsize_t(limit);
     PyObject *result = most ? PyObject_CallFunctionObjArgs(python->shortened, attributes, most, NULL) : NULL;
@@ -347,7 +396,7 @@ Py_ssize_t attributes_put(const Python *python, Buffer *buffer, uint8_t tag, PyO
     PyObject *cut;
     Py_ssize_t lost, dropped = -1;
     if (PyArg_ParseTuple(result, "O!n", &PyDict_Type, &cut, &lost)) {
-        dropped = dict_put(python, buffer, tag, cut, -1);
+        dropped = attributes_put(python, buffer, tag, cut, -1);
         dropped += dropped < 0 ? 0 : lost;
     }
     Py_DECREF(result);

@@ -11,10 +11,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#ifdef Py_GIL_DISABLED
-#error "The compiled parts rely on the interpreter lock: a free-threaded interpreter uses the plain Python ones."
-#endif
-
 /* Most spans fit this, on the C stack; a larger one moves to memory of its own. */
 #define STACK_ROOM 1536
 #define MAX_VARINT 10

@@ -17,7 +17,7 @@ import pytest
 from otel_shed import compiled
 
 PROJECT = Path(__file__).parent.parent.parent
-SUITED = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
+SUITED = sys.implementation.name == "cpython"
 COMPILER = shutil.which((sysconfig.get_config_var("CC") or "cc").split()[0])
 
 pytestmark = [
@@ -55,7 +55,7 @@ def extensions(to: Path) -> list[Path]:
     return list(to.glob("lib/otel_shed/compiled/_extension.*"))
 
 
-@pytest.mark.skipif(not SUITED, reason="an interpreter without its lock")
+@pytest.mark.skipif(not SUITED, reason="not CPython")
 @pytest.mark.parametrize("compiler", ["false", "/nonexistent/compiler"])
 def test_without_a_compiler_the_build_goes_on(tmp_path: Path, compiler: str) -> None:
     """A compiler that fails, or is not there, costs the compiled parts; the last line and a note say so, and why."""
@@ -66,7 +66,7 @@ def test_without_a_compiler_the_build_goes_on(tmp_path: Path, compiler: str) -> 
     assert compiler in (tmp_path / "lib" / NOTE).read_text()
 
 
-@pytest.mark.skipif(not SUITED or COMPILER is None, reason="there is no compiler, or an interpreter without its lock")
+@pytest.mark.skipif(not SUITED or COMPILER is None, reason="there is no compiler, or it is not CPython")
 def test_with_a_compiler_they_are_built(tmp_path: Path) -> None:
     """What is built can be loaded; there is not one warning that the compiler has to give, and no old note."""
     (tmp_path / "lib" / NOTE).parent.mkdir(parents=True)
@@ -80,7 +80,7 @@ def test_with_a_compiler_they_are_built(tmp_path: Path) -> None:
     assert done.stdout.strip() == "Encoder", done.stderr
 
 
-@pytest.mark.skipif(not SUITED, reason="an interpreter without its lock")
+@pytest.mark.skipif(not SUITED, reason="not CPython")
 @pytest.mark.parametrize("compiler", ["/nonexistent/compiler", ""])
 def test_a_wheel_is_tagged_for_what_is_in_it(tmp_path: Path, compiler: str) -> None:
     """Without its compiled parts it is for any platform, with the reason in it; with them it is for this one."""
@@ -109,7 +109,7 @@ def test_a_wheel_is_tagged_for_what_is_in_it(tmp_path: Path, compiler: str) -> N
         assert len(with_parts) == 1
 
 
-@pytest.mark.skipif(not SUITED or COMPILER is None, reason="there is no compiler, or an interpreter without its lock")
+@pytest.mark.skipif(not SUITED or COMPILER is None, reason="there is no compiler, or it is not CPython")
 def test_they_are_in_use_where_they_can_be() -> None:
     """Here, where there is a compiler, the installed package has its compiled parts, unless they are not wanted."""
     is_wanted = os.environ.get("OTEL_SHED_PURE_PYTHON", "").strip().lower() != "true"
