@@ -179,9 +179,25 @@ class Mutex:
 
     def __init__(self) -> None:
         self._lock = allocate_lock()
+        self._flows: set[int] = set()  # of threads, green ones too
+
+    @property
+    def is_held_here(self) -> bool:
+        """Whether this thread has it, or was about to: a signal handler that waited for it would wait for ever."""
+        return threading.get_ident() in self._flows
 
     def acquire(self, timeout: float = -1) -> bool:
         """Wait for it at most ``timeout`` seconds, below zero without a limit; whether it was had."""
+        was_here, is_had = self.is_held_here, False
+        self._flows.add(threading.get_ident())
+        try:
+            is_had = self._acquire(timeout)
+        finally:
+            if not (is_had or was_here):
+                self._flows.discard(threading.get_ident())
+        return is_had
+
+    def _acquire(self, timeout: float) -> bool:
         if self._lock.acquire(False):
             return True
         if (sleep := _green_sleep()) is None:
@@ -195,6 +211,7 @@ class Mutex:
         return True
 
     def release(self) -> None:
+        self._flows.discard(threading.get_ident())
         self._lock.release()
 
     def __enter__(self) -> bool:
@@ -203,7 +220,7 @@ class Mutex:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._lock.release()
+        self.release()
 
 
 class Signal:
