@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
@@ -25,6 +24,7 @@ from otel_shed.control.priority import ChoosePriority
 from otel_shed.control.signals.cpu import CpuMeter
 from otel_shed.metrics.pipeline import observe_pipeline
 from otel_shed.metrics.shedder import observe_shedder
+from otel_shed.native import allocate_rlock
 from otel_shed.otlp.exporter import OTLPSpanExporter
 from otel_shed.otlp.retry import Attempt
 from otel_shed.pipeline import lifecycle
@@ -80,7 +80,7 @@ class Assembly:
         self._clock = steady(clock)
         self.control = OverloadControl(config, signals=signals, priority=priority, clock=self._clock)
         self._policy = policy
-        self._lock = threading.Lock()
+        self._lock = allocate_rlock()  # a signal handler may read the stats in the middle of a reading
         self._pipelines: list[tuple[weakref.ref[Pipeline], Flow]] = []
         self._samplers: list[AdaptiveSampler] = []
         if config.enabled:

@@ -28,7 +28,7 @@ _LONGEST_SHOWN = 60
 _WARNINGS_REMEMBERED = 256
 
 _warned: OrderedDict[tuple[str, int], None] = OrderedDict()
-_warned_lock = threading.Lock()
+_warned_lock = threading.RLock()
 
 
 def forget_warnings() -> None:

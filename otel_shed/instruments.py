@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter_provider
 
 from otel_shed.fork import begin_anew_after_fork
-from otel_shed.native import allocate_lock
+from otel_shed.native import allocate_rlock
 
 # The SDK's own switch for metrics about itself; they are in development, hence opt-in (semantic conventions).
 SDK_METRICS_ENABLED = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
@@ -80,7 +80,7 @@ class Instruments(Generic[T]):
         self.scope = scope
         self.instruments = instruments
         self.common = common
-        self._lock = allocate_lock()
+        self._lock = allocate_rlock()
         self._providers: weakref.WeakSet[MeterProvider] = weakref.WeakSet()
         self._joined: tuple[_Joined[T], ...] = ()
         begin_anew_after_fork(self)
@@ -138,7 +138,7 @@ class Instruments(Generic[T]):
 
     def after_fork_in_child(self) -> None:
         """Replace the lock: a thread that is not there any more may have held it."""
-        self._lock = allocate_lock()
+        self._lock = allocate_rlock()
 
 
 def sdk_metrics_enabled(environ: Mapping[str, str]) -> bool:

@@ -1,4 +1,4 @@
-"""Real threads, real locks and a one-shot signal, also where gevent or eventlet has patched ``threading``, or will.
+"""Real threads, real locks, a one-shot signal and the end of a connection, also where gevent or eventlet patches.
 
 Called by whoever builds a pipeline. The rule: the worker is an operating-system thread, always. As a green one it would
 stop the whole program for as long as a collector takes to answer, because a gRPC call does not yield to a hub.
@@ -6,8 +6,10 @@ stop the whole program for as long as a collector takes to answer, because a gRP
 
 from __future__ import annotations
 
+import _socket
 import math
 import os
+import socket
 import sys
 import threading
 import time
@@ -193,9 +195,25 @@ class Mutex:
 
     def __init__(self) -> None:
         self._lock = allocate_lock()
+        self._flows: set[int] = set()  # of threads, green ones too
+
+    @property
+    def is_held_here(self) -> bool:
+        """Whether this thread has it, or was about to: a signal handler that waited for it would wait for ever."""
+        return threading.get_ident() in self._flows
 
     def acquire(self, timeout: float = -1) -> bool:
         """Wait for it at most ``timeout`` seconds, below zero without a limit; whether it was had."""
+        was_here, is_had = self.is_held_here, False
+        self._flows.add(threading.get_ident())
+        try:
+            is_had = self._acquire(timeout)
+        finally:
+            if not (is_had or was_here):
+                self._flows.discard(threading.get_ident())
+        return is_had
+
+    def _acquire(self, timeout: float) -> bool:
         if self._lock.acquire(False):
             return True
         if (sleep := _green_sleep()) is None:
@@ -209,6 +227,7 @@ class Mutex:
         return True
 
     def release(self) -> None:
+        self._flows.discard(threading.get_ident())
         self._lock.release()
 
     def __enter__(self) -> bool:
@@ -217,7 +236,7 @@ class Mutex:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._lock.release()
+        self.release()
 
 
 class Signal:
@@ -251,3 +270,15 @@ class Signal:
         if self._lock.acquire(timeout=min(timeout, threading.TIMEOUT_MAX)):
             self.set()  # the next one who waits; not by a bare release, which a signal handler may have done by now
         return self._is_set
+
+
+def end_connection(connected: Any) -> None:
+    """End both directions of a socket's connection, under the thread that reads from it; the socket stays open."""
+    try:
+        # Those of eventlet and gevent stand for one of the system's; their own ways are for the thread they are on.
+        stands_for = (getattr(connected, name, None) for name in ("fd", "_sock"))
+        native = next((each for each in stands_for if isinstance(each, _socket.socket)), connected)
+        # Not by its own method: that of TLS takes its state away from under the reader.
+        _socket.socket.shutdown(native, socket.SHUT_RDWR)
+    except (OSError, TypeError):  # closed meanwhile; or no socket of Python's, but TLS inside TLS
+        pass

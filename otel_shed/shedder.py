@@ -38,7 +38,7 @@ from otel_shed.sampler import AdaptiveSampler, check_sampler_parts
 from otel_shed.stats import Stats
 
 _default: LoadShedder | None = None
-_default_lock = threading.Lock()
+_default_lock = threading.RLock()
 
 
 class LoadShedder:
@@ -93,7 +93,8 @@ class LoadShedder:
         global _default
         with _default_lock:
             if _default is None:
-                _default = cls()
+                made = cls()
+                _default = _default or made  # a signal handler may have come in between
             return _default
 
     def sampler(self, root: Sampler | None = None, *, ceiling: Ceiling | None = None) -> Sampler:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
-from otel_shed.native import Signal, start_thread
+from otel_shed.native import Signal, end_connection, start_thread
 
 
 def test_a_signal_wakes_every_waiter_and_stays_set() -> None:
@@ -143,3 +145,38 @@ def test_eventlet_exchanges_no_lock_of_ours() -> None:
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, check=False
     )
     assert result.stdout == "same\n", result.stderr
+
+
+class Green:
+    """As eventlet's sockets are: around one of the system's, whose methods its class does not have."""
+
+    def __init__(self, native: socket.socket) -> None:
+        self.fd = native
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.fd, name)
+
+
+@pytest.mark.parametrize("made", [lambda native: native, Green], ids=["native", "green"])
+def test_ends_a_connection_whatever_stands_for_it(
+    made: Callable[[socket.socket], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both sides see the end, where the module's sockets are green too; the socket stays open, and a second time is
+    nothing."""
+    here, there = socket.socketpair()
+    with here, there, monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", Green)
+        end_connection(made(here))
+        end_connection(made(here))
+        assert (here.recv(1), there.recv(1), here.fileno() >= 0) == (b"", b"", True)
+
+
+def test_ends_no_connection_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TLS inside TLS, which no socket of the system's stands for, and a socket that is closed, are let be."""
+    here, there = socket.socketpair()
+    for each in (here, there):
+        each.close()
+    end_connection(here)
+    end_connection(object())
+    monkeypatch.setattr(socket, "socket", Green)
+    end_connection(object())

@@ -102,39 +102,39 @@ def test_a_conflict(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplo
 
 
 OTLP_CASES = [
-    (row.get("protocol", "http/protobuf"), row.get("environ", {}), f"OTEL_EXPORTER_OTLP_{level}{row['variable']}", text)
+    (row, f"OTEL_EXPORTER_OTLP_{level}{row['variable']}", text)
     for row in load("otlp.json")
     for level in ("", "TRACES_")
     for text in row["texts"]
 ]
 
 
-@pytest.mark.parametrize(("protocol", "environ", "variable", "text"), OTLP_CASES)
+@pytest.mark.parametrize(("row", "variable", "text"), OTLP_CASES)
 def test_one_variable_of_the_exporter(
-    protocol: str,
-    environ: dict[str, str],
-    variable: str,
-    text: str,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    row: dict[str, Any], variable: str, text: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A value that cannot be used makes the exporter that there is without it, and one warning for all that read it."""
-    for name, value in environ.items():
+    """A value that cannot be used makes the exporter that there is without it, and one warning for all that read it.
+
+    A protocol that there is not makes the exporter of the one that the warning names.
+    """
+    for name, value in row.get("environ", {}).items():
         monkeypatch.setenv(name, value)
-    given = {} if variable.endswith("PROTOCOL") else {"protocol": protocol}
-    without = OTLPSpanExporter(**given)
+    instead = row.get("counts_as")
+    given = {} if instead else {"protocol": row.get("protocol", "http/protobuf")}
+    expected = OTLPSpanExporter(**(given or {"protocol": instead})).settings
     monkeypatch.setenv(variable, text)
     for _ in range(2):
         exporter = OTLPSpanExporter(**given)
-        assert exporter.settings == without.settings
+        assert exporter.settings == expected
         SheddingSpanProcessor(exporter).shutdown()
     (said,) = lines(caplog)
     assert variable in said
+    assert instead is None or said.endswith(f"using {instead}")
 
 
 def test_every_variable_of_the_exporter(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """With all of them bad but the address, each logs one line and the span arrives."""
-    bad = {variable: text for protocol, _, variable, text in OTLP_CASES if protocol == "http/protobuf"}
+    bad = {variable: text for row, variable, text in OTLP_CASES if row.get("protocol") != "grpc"}
     del bad["OTEL_EXPORTER_OTLP_ENDPOINT"]
     del bad["OTEL_EXPORTER_OTLP_PROTOCOL"]
     with Receiver(grpc_port=None) as receiver:

@@ -48,23 +48,26 @@ class _Counts:
         """What only rises while something is lost."""
         return self.shed + self.overflowed + self.undelivered + self.unrecorded + self.would_have_shed
 
-    def since(self, before: _Counts) -> str:
-        """What has become of spans since then."""
+    def since(self, before: _Counts, during: str) -> str:
+        """What has become of spans since then, which was ``during`` this time, and how many wait now."""
         parts = [
             (self.shed - before.shed, "shed"),
             (self.would_have_shed - before.would_have_shed, "that enforce mode would have shed"),
             (self.overflowed - before.overflowed, "dropped from the full queue"),
             (self.undelivered - before.undelivered, "lost undelivered"),
             (self.exported - before.exported, "delivered"),
-            (self.held, "waiting"),
         ]
         words = [f"{counted(count, 'span')} {what}" for count, what in parts if count]
         words[1:] = [f"{count:,} {what}" for count, what in parts if count][1:]
         if unrecorded := self.unrecorded - before.unrecorded:
             words.append(f"{counted(unrecorded, 'trace')} not recorded")
+        is_or_are = "is" if self.held == 1 else "are"
+        if not words:
+            return "No span is lost" + (f"; {self.held:,} {is_or_are} waiting" if self.held else "")
         if self.gone == before.gone:
             words.append("none lost")
-        return ", ".join(words)
+        waiting = f"; {counted(self.held, 'span')} {is_or_are} waiting" if self.held else ""
+        return f"In {during}: {', '.join(words)}{waiting}"
 
 
 @dataclass(slots=True)
@@ -167,23 +170,23 @@ class ShedLog:
         if counts.shed > before.shed:
             why += ": whole traces are shed, failed ones last" if flow.policy is not None else ": spans are shed"
         if time.told is None:
-            begins, during = why, f"In {duration(now - time.since)}"
+            begins, during = why, duration(now - time.since)
         else:
             begins = f"still, after {duration(now - time.since)}: {why}"
-            during = f"In the last {duration(now - (self._line_at or time.since))}"
+            during = f"the last {duration(now - (self._line_at or time.since))}"
         time.was_away = time.was_away or flow.exports.failing_for(now) > 0
         read_on = "to see why, run: otel-shed doctor" if time.was_away else "docs/overload.md"
         self._write(
-            f"{begins}. {during}: {counts.since(before)}. The program goes on and is not affected ({read_on})",
+            f"{begins}. {counts.since(before, during)}. The program goes on and is not affected ({read_on})",
             matters=self._enforcing or time.was_away or counts.undelivered > before.undelivered,
         )
         time.told, self._line_at = counts, now
 
     def _say_over(self, now: float, time: _Time, flow: Flow, counts: _Counts) -> None:
-        lasted = duration(time.changed - time.since)
+        became = counts.since(time.before, duration(time.changed - time.since))
         begins = f"{flow.where} answers again" if time.was_away else "nothing is shed or lost any more"
         self._write(
-            f"{begins}. In {lasted}: {counts.since(time.before)}. The program was not affected (docs/overload.md)",
+            f"{begins}. {became}. The program was not affected (docs/overload.md)",
             matters=self._enforcing or time.was_away or counts.undelivered > time.before.undelivered,
         )
         if time.told is None:

@@ -23,6 +23,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from otel_shed.compiled import extension
+from otel_shed.native import end_connection
 from otel_shed.otlp.response import FinalResponse, OtherResponse, Response, UsualResponse, usual_response
 
 # socket.getaddrinfo() imports it with its first call. A process that forks in the middle of an import by another thread
@@ -77,13 +78,8 @@ class Exchange:
     def interrupt(self) -> None:
         """End the call on the socket that the sending thread is in, from another thread, and have none follow."""
         self._interrupted = True  # first: a socket that is not known yet finds it
-        if (connected := self._socket) is None:
-            return
-        try:
-            # Not the TLS socket's own method: that one takes its TLS state away from under the thread that reads.
-            socket.socket.shutdown(connected, socket.SHUT_RDWR)
-        except (OSError, TypeError):  # closed meanwhile; or no socket of Python's, but TLS inside TLS
-            pass
+        if (connected := self._socket) is not None:
+            end_connection(connected)
 
 
 class KeptConnection(Protocol):

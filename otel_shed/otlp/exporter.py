@@ -24,7 +24,6 @@ from otel_shed.arguments import check_clock, check_instance, check_integer, chec
 from otel_shed.fork import begin_anew_after_fork
 from otel_shed.instruments import sdk_metrics_enabled
 from otel_shed.log_limit import LogLimit, counted
-from otel_shed.native import Mutex
 from otel_shed.otlp.client import OTLPClient
 from otel_shed.otlp.credentials import check_channel, credentials_from_provider
 from otel_shed.otlp.encode import EncodeError
@@ -36,6 +35,7 @@ from otel_shed.otlp.request_limit import RequestLimit
 from otel_shed.otlp.retry import Attempt
 from otel_shed.otlp.settings import GRPC, ExporterSettings
 from otel_shed.otlp.transport import MAX_REQUEST_BYTES, Transport
+from otel_shed.otlp.turns import Turns
 from otel_shed.outcome import DropReason, Outcome
 from otel_shed.record import SpanRecord
 
@@ -125,7 +125,7 @@ class OTLPSpanExporter(SpanExporter):
         self._clock = clock
         self._log = LogLimit(_logger, clock=clock)
         self._closed = False
-        self._sending = Mutex()
+        self._sending = Turns()
         self._operations = Operations(self.settings, clock=clock)
         if sdk_metrics_enabled(environ):
             self._operations.publish(meter_provider)
@@ -213,8 +213,12 @@ class OTLPSpanExporter(SpanExporter):
         """Encode and send, within the time-out as a whole; SUCCESS if the collector took the request with all spans.
 
         Spans that it rejected of those are its own business (SUCCESS), one that cannot be encoded is a loss (FAILURE).
+        In the middle of itself, in a signal handler or a finalizer, it leaves them to the call that it has interrupted.
         """
-        with self._sending, self._operations.begin(len(spans)) as operation:
+        return self._sending.take(partial(self._export, spans), meanwhile=SpanExportResult.SUCCESS)
+
+    def _export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        with self._operations.begin(len(spans)) as operation:
             records, unencodable = self._encoded(spans)
             operation.lost(unencodable, DropReason.ENCODE_FAILED.value)
             budget = self.settings.timeout if math.isfinite(self.settings.timeout) else _LONGEST_EXPORT
@@ -263,16 +267,16 @@ class OTLPSpanExporter(SpanExporter):
             return
         self._closed = True
         self._client.hurry()
-        if self._sending.acquire(timeout=max(0.0, timeout_millis / 1000)):
-            self._sending.release()
-        else:
-            self._client.abort()
+        limit = max(0.0, timeout_millis / 1000)
+        self._sending.take(self._close, meanwhile=None, timeout=limit, late=self._client.abort)
+
+    def _close(self) -> None:
         self._client.close()
         self._lanes.end(_LAST_STEPS_SECONDS)
 
     def after_fork_in_child(self) -> None:
         """Leave lock and connection to the parent; called by itself in every forked child."""
-        self._sending = Mutex()
+        self._sending = Turns()
         self._lanes.after_fork_in_child()
         self._operations.after_fork_in_child()
         self._client.after_fork_in_child()

@@ -17,6 +17,7 @@ from typing import Any
 
 import grpc
 
+from otel_shed.native import end_connection
 from otel_shed.otlp.transport import MAX_REQUEST_BYTES
 from otel_shed.otlp.transport_grpc import METHOD
 from otel_shed.testing.answers import Answer
@@ -118,15 +119,7 @@ class _Listener(ThreadingHTTPServer):
 
     def disconnect_all(self) -> None:
         for connection in list(self._connections):
-            disconnect(connection)
-
-
-def disconnect(connection: socket.socket) -> None:
-    """Have both directions end, whatever thread is reading."""
-    try:
-        socket.socket.shutdown(connection, socket.SHUT_RDWR)
-    except OSError:
-        pass
+            end_connection(connection)
 
 
 class _Connection(BaseHTTPRequestHandler):
@@ -147,7 +140,7 @@ class _Connection(BaseHTTPRequestHandler):
         answer = self.server.handle_export("http/protobuf", _decoded(body, encoding), headers, self.path, encoding)
         if answer.disconnect or answer.hang:
             self.close_connection = True
-            disconnect(self.connection)
+            end_connection(self.connection)
         else:
             self._respond(answer)
 

@@ -79,20 +79,24 @@ def test_a_storm(bench: Bench) -> None:
     """Its begin with rates and counts, one line a minute while it lasts, and its end with all that was shed."""
     bench.takes(500, 4380)
     bench.dial.pressure = 0.8
+    bench.reading = FlowReading(held=1)
     bench.run(1.2, shed=300, exported=50)
     assert bench.lines == [
         f"otel-shed: the pressure signal dial is high: whole traces are shed, failed ones last. In 1 s: "
-        f"3,300 spans shed, 550 delivered. {GO_ON} (docs/overload.md)"
+        f"3,300 spans shed, 550 delivered; 1 span is waiting. {GO_ON} (docs/overload.md)"
     ]
+    bench.reading = replace(bench.reading, held=1200)
     bench.run(98, shed=300, exported=50)
     (line,) = bench.lines
     assert re.fullmatch(
         "otel-shed: still, after 61 s: the pressure signal dial is high: whole traces are shed, failed ones last. "
-        rf"In the last 60 s: 180,[03]00 spans shed, 30,0[05]0 delivered. {GO_ON} \(docs/overload.md\)",
+        r"In the last 60 s: 180,[03]00 spans shed, 30,0[05]0 delivered; 1,200 spans are waiting. "
+        rf"{GO_ON} \(docs/overload.md\)",
         line,
     )
     bench.dial.pressure = 0.0
     bench.takes(None, 500)
+    bench.reading = replace(bench.reading, held=0)
     bench.run(20, exported=50)
     assert bench.control.snapshot().phase is Phase.NORMAL
     assert bench.lines == [
@@ -175,7 +179,7 @@ def test_the_collector_is_down(bench: Bench) -> None:
         bench.run(1)
         bench.flow.exports.attempted(REFUSED)
     assert bench.lines == [
-        f"otel-shed: {COLLECTOR} does not answer (connection refused; for 5 s). In 1 s: 700 spans waiting, none lost. "
+        f"otel-shed: {COLLECTOR} does not answer (connection refused; for 5 s). No span is lost; 700 are waiting. "
         f"{GO_ON} (to see why, run: otel-shed doctor)"
     ]
     bench.run(20, undelivered=10)
@@ -208,12 +212,14 @@ def test_observe_mode(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_a_child_tells_what_is_its_own(bench: Bench) -> None:
-    """After a fork nothing of the parent's losses is told."""
-    bench.run(0.5, shed=10)
+    """After a fork nothing of the parent's losses is told, and all of the child's."""
+    bench.run(1.2, shed=1)
+    assert len(bench.lines) == 1
     bench.control.after_fork_in_child()
     bench.reading = FlowReading()
-    bench.run(10)
-    assert bench.lines == []
+    bench.run(1.2, shed=10)
+    (line,) = bench.lines
+    assert "In 1 s: 110 spans shed. " in line
 
 
 def test_a_handler_that_raises(bench: Bench) -> None:

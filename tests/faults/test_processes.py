@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from otel_shed.testing.answers import Answer
+from otel_shed.testing.receiver import Receiver
 from tests.faults.delivered import delivered, names, processes, run, value_of
+from tests.faults.sending import GRPC, PROTOCOLS
 
 
 @pytest.fixture
@@ -78,6 +81,27 @@ def test_green_threads(path: Path, library: str, when: str) -> None:
     expected = names(["first", "parent", "child", "last"], 10)
     assert delivered(path) == expected + names([f"green-{number}" for number in range(5)], 200)
     assert processes(path, "child").isdisjoint(processes(path, "parent"))
+
+
+@PROTOCOLS
+@pytest.mark.parametrize("when", ["first", "before the first span", "after the first span"])
+@pytest.mark.parametrize("library", ["gevent", "eventlet"])
+def test_green_threads_over_sockets(library: str, when: str, protocol: str) -> None:
+    """A collector is spoken to, a request that hangs is interrupted at the end, and nothing fails or is said of it."""
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    with Receiver() as receiver:
+        receiver.answer = lambda request: Answer(hang=b"late" in request.payload)
+        endpoint = receiver.grpc_endpoint if protocol == GRPC else f"{receiver.http_endpoint}/v1/traces"
+        code, output = run(
+            "green_sockets.py", library, when, protocol, endpoint, OTEL_SHED_SHUTDOWN_GRACE="300", timeout=30
+        )
+        assert code == 0, output
+        assert receiver.counts.spans == 40
+    assert value_of(output, "delivered") == "[True, True, True]"
+    assert value_of(output, "late") == "False"
+    assert value_of(output, "dropped") == "{'shutdown': 1}"
+    assert "failed" not in output
 
 
 def test_asyncio(path: Path) -> None:
