@@ -96,7 +96,7 @@ def test_batches_do_not_pass_the_queue() -> None:
     bench = Bench()
     assert not bench.batches.follow(0.0)
     assert bench.batches.is_streaming
-    assert bench.batches.queue_capacity == 15
+    assert bench.batches.queue_capacity == 1000
 
 
 def test_a_fork_leaves_everything_to_the_parent() -> None:

@@ -71,6 +71,7 @@ class TracesMachine(RuleBasedStateMachine):
         self.in_flight: list[SpanRecord] = []
         self.flushes: list[Asked] = []
         self.evicted = self.refused = 0
+        self.room = MAX_QUEUE_SIZE, MAX_BYTES
         self.released = Counter[str]()
         self.reasons = Counter[DropReason]()
         self.wanted = False
@@ -145,25 +146,37 @@ class TracesMachine(RuleBasedStateMachine):
             threshold=known.came_with,
         )
         self.order[record] = len(self.order)
-        admitted = self.queue.admitted
         self.queue.push(record)
+        higher = [each for each in self.queued if each.priority > priority]
         if priority < Priority.HIGH and randomness < self.queue.admission:
             self.refused += 1
             known.is_torn = True
-        elif self.queue.admitted == admitted:  # it has no room beside those of higher priority
+        elif not self.is_room_for([*higher, record]):
             self.evicted += 1
             known.is_torn = True
         else:
+            while not self.is_room_for([*self.queued, record]):
+                self.evict()
             self.queued.append(record)
-            self.what_is_too_much_is_evicted()
 
-    def what_is_too_much_is_evicted(self) -> None:
-        """The oldest of the lowest priority; how many is the queue's to say."""
-        while len(self.queued) > self.queue.records:
-            lowest = min(self.queued, key=lambda record: record.priority)
-            self.queued.remove(lowest)
-            self.evicted += 1
-            self.known[number_of(lowest.trace_id)].is_torn = True
+    def is_room_for(self, records: list[SpanRecord]) -> bool:
+        most, most_bytes = self.room
+        return len(records) <= most and sum(record.length for record in records) <= most_bytes
+
+    def evict(self) -> None:
+        """The oldest of the lowest priority goes."""
+        lowest = min(self.queued, key=lambda record: record.priority)
+        self.queued.remove(lowest)
+        self.evicted += 1
+        self.known[number_of(lowest.trace_id)].is_torn = True
+
+    def queue_is_resized(self) -> None:
+        """As the intake has it done after each step."""
+        self.traces.resize_queue()
+        bounds = self.traces.bounds
+        self.room = MAX_QUEUE_SIZE - bounds.waiting, MAX_BYTES - bounds.length
+        while not self.is_room_for(self.queued):
+            self.evict()
 
     @rule(share=st.sampled_from([0.0, 0.0, 0.3, 0.8]))
     def admission_changes(self, share: float) -> None:
@@ -177,8 +190,7 @@ class TracesMachine(RuleBasedStateMachine):
                 self.came_out(popped)
                 self.traces.add_all(popped, self.now)
             assert self.traces.look(self.now)
-            self.traces.resize_queue()
-            self.what_is_too_much_is_evicted()
+            self.queue_is_resized()
 
     def came_out(self, popped: list[SpanRecord]) -> None:
         """The queue has given these away: from now on they are known of."""
@@ -252,8 +264,7 @@ class TracesMachine(RuleBasedStateMachine):
             known.taken.append((record, batch.changes.get(record)))
             known.touched = self.now
         self.in_flight += batch.records
-        self.traces.resize_queue()
-        self.what_is_too_much_is_evicted()
+        self.queue_is_resized()
 
     @rule()
     def batch_is_done(self) -> None:
@@ -261,7 +272,7 @@ class TracesMachine(RuleBasedStateMachine):
         for record in self.in_flight:
             del self.held[record]
         self.in_flight = []
-        self.traces.resize_queue()
+        self.queue_is_resized()
 
     @rule()
     def flush_is_asked_for(self) -> None:
@@ -285,6 +296,7 @@ class TracesMachine(RuleBasedStateMachine):
         self.forget_held()
         self.in_flight, self.flushes = [], []
         self.evicted = self.refused = 0
+        self.queue_is_resized()
         assert self.traces.bounds.spans == self.traces.held_bytes == 0
 
     @rule()
@@ -292,6 +304,7 @@ class TracesMachine(RuleBasedStateMachine):
         self.queue.clear(KIND[DropReason.SHUTDOWN])
         self.traces.clear()
         self.forget_held()
+        self.queue_is_resized()
         self.traces.admit_from(self.queue.admission)
         self.flushes = []
 
