@@ -61,7 +61,7 @@ class TracesMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.threshold = 0
+        self.threshold = int(0.3 * NEVER)
         self.min_priority = Priority.LOW
         self.known: dict[int, Known] = {}
         self.order: dict[SpanRecord, int] = {}
@@ -256,7 +256,7 @@ class TracesMachine(RuleBasedStateMachine):
         assert batch.popped <= len(batch.records) <= most
         self.came_out(batch.records[len(batch.records) - batch.popped :])
         assert len(batch.records) == before - self.traces.ready_spans
-        assert batch.records or not before
+        assert batch.records or not before or not most
         assert set(batch.changes) <= set(batch.records)
         assert batch.length == sum(record.length for record in batch.records)
         for record in batch.records:
@@ -273,6 +273,15 @@ class TracesMachine(RuleBasedStateMachine):
             del self.held[record]
         self.in_flight = []
         self.queue_is_resized()
+
+    @rule(most=st.sampled_from([0, 3, 30]), number=st.integers(1, 12), others=st.integers(0, 2))
+    def a_trace_ends_and_goes_on(self, most: int, number: int, others: int) -> None:
+        """Its local root ends, a batch goes, and then some spans that come late."""
+        self.span_ends(number, 1, Priority.NORMAL, False, 10, False)
+        self.queue_is_drained(1000)
+        self.worker_takes(most, 100_000)
+        self.batch_is_done()
+        self.spans_end(number, list(range(2, 3 + others)), [Priority.NORMAL])
 
     @rule()
     def flush_is_asked_for(self) -> None:
