@@ -6,6 +6,7 @@ built without them says so in the last line of the build, keeps the reason in a 
 and is a wheel for any platform, which is what it is then.
 """
 
+import subprocess
 import sys
 import sysconfig
 from glob import glob
@@ -50,8 +51,21 @@ class BuildExtension(build_ext):
         try:
             super().build_extension(ext)
         except Exception as error:  # what follows of it is setuptools' to say
-            self.failure = " ".join(str(error).split()) or type(error).__name__
+            self.failure = in_words(error)
             raise
+
+
+def in_words(error):
+    """Why the compiler built nothing, in one line; its own words are in what the build printed before."""
+    cause = error
+    while cause is not None:
+        if isinstance(cause, subprocess.CalledProcessError):
+            compiler, status = cause.cmd[0], cause.returncode
+            return f"the C compiler {compiler} ended with status {status}; what it said is in the build's output"
+        if isinstance(cause, FileNotFoundError) and cause.filename:
+            return f"the C compiler {cause.filename} is not there"
+        cause = cause.__cause__ or cause.__context__
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 class Wheel(bdist_wheel):

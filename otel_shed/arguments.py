@@ -30,8 +30,8 @@ def check_meter_provider(value: Any) -> None:
 
 
 def check_callable(name: str, value: Any, what: str, *, optional: bool = False) -> None:
-    """``value`` can be called, or is None where that may be; TypeError otherwise."""
-    if not callable(value) and not (optional and value is None):
+    """``value`` can be called, or is None where that may be; TypeError otherwise, and for a class, which makes one."""
+    if (isinstance(value, type) or not callable(value)) and not (optional and value is None):
         raise TypeError(f"{name} must be {'None or ' * optional}{what}, not {_given(value)}")
 
 

@@ -21,7 +21,7 @@ from otel_shed.arguments import check_exporter, check_instance, check_integer, c
 from otel_shed.assembly import Assembly, stock_exporter
 from otel_shed.config import ShedConfig
 from otel_shed.control.gate import Book
-from otel_shed.face import Face
+from otel_shed.face import DEFAULT_TIMEOUT_MILLIS, Face, seconds
 from otel_shed.interruption import EXHAUSTED, is_applications
 from otel_shed.log_limit import LogLimit
 from otel_shed.otlp.encode import EncodeError
@@ -36,7 +36,6 @@ from otel_shed.stock_flush import ProcessorInFront, see_flushes
 if TYPE_CHECKING:
     from otel_shed.shedder import LoadShedder
 
-_DEFAULT_TIMEOUT_MILLIS = 30_000
 _log = LogLimit(logging.getLogger("otel_shed"), clock=time.monotonic)
 
 
@@ -134,13 +133,13 @@ class SheddingSpanExporter(Face, SpanExporter):
             _log.warning("export", "a span that cannot be read was dropped: %s", EncodeError(span, error))
             return None
 
-    def force_flush(self, timeout_millis: int = _DEFAULT_TIMEOUT_MILLIS) -> bool:
+    def force_flush(self, timeout_millis: int | None = DEFAULT_TIMEOUT_MILLIS) -> bool:
         """As SheddingSpanProcessor.force_flush."""
-        return self._pipeline.flush(max(0.0, timeout_millis / 1000))
+        return self._pipeline.flush(seconds(timeout_millis))
 
-    def shutdown(self, timeout_millis: float = _DEFAULT_TIMEOUT_MILLIS) -> None:
+    def shutdown(self, timeout_millis: float | None = DEFAULT_TIMEOUT_MILLIS) -> None:
         """As SheddingSpanProcessor.shutdown."""
-        self._pipeline.shutdown(max(0.0, timeout_millis / 1000))
+        self._pipeline.shutdown(seconds(timeout_millis))
 
     def stats(self) -> Stats:
         """The account of the spans given to this exporter."""

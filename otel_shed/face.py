@@ -12,6 +12,16 @@ from typing import Protocol
 
 from otel_shed.pipeline.pipeline import Pipeline
 
+DEFAULT_TIMEOUT_MILLIS = 30_000
+# For whoever says infinity: a day.
+_LONGEST_SECONDS = 86_400.0
+
+
+def seconds(timeout_millis: float | None) -> float:
+    """Those of a time limit as the SDK's signatures have it; None is the default."""
+    millis = DEFAULT_TIMEOUT_MILLIS if timeout_millis is None else timeout_millis
+    return min(max(0.0, millis / 1000), _LONGEST_SECONDS)
+
 
 class _Ends(Protocol):
     @property

@@ -21,7 +21,7 @@ from otel_shed.arguments import check_exporter, check_instance, check_meter_prov
 from otel_shed.assembly import Assembly
 from otel_shed.config import SETTING, ShedConfig
 from otel_shed.control.gate import Book
-from otel_shed.face import Face
+from otel_shed.face import DEFAULT_TIMEOUT_MILLIS, Face, seconds
 from otel_shed.hot_path import OnEnd, compiled_on_end
 from otel_shed.interruption import EXHAUSTED, is_applications
 from otel_shed.log_limit import LogLimit
@@ -34,9 +34,6 @@ from otel_shed.stats import Stats
 if TYPE_CHECKING:
     from otel_shed.shedder import LoadShedder
 
-_DEFAULT_TIMEOUT_MILLIS = 30_000
-# For whoever says infinity: a day.
-_LONGEST_SECONDS = 86_400.0
 _log = LogLimit(logging.getLogger("otel_shed"), clock=time.monotonic)
 
 
@@ -161,28 +158,23 @@ class SheddingSpanProcessor(Face, SpanProcessor):
         judged = self._judge(span, book)
         return None if judged is None else self._pipeline.admission.record(span, *judged, book)
 
-    def force_flush(self, timeout_millis: int | None = _DEFAULT_TIMEOUT_MILLIS) -> bool:
+    def force_flush(self, timeout_millis: int | None = DEFAULT_TIMEOUT_MILLIS) -> bool:
         """Wait until everything that ended before this call is delivered, at most ``timeout_millis``.
 
         True only if every such span was accepted by the exporter or had been shed by choice; False if one of them, or
         one before them that no earlier flush has told of, was lost in export, and at the time limit, never later.
         """
-        return self._pipeline.flush(_seconds(timeout_millis))
+        return self._pipeline.flush(seconds(timeout_millis))
 
-    def shutdown(self, timeout_millis: int | None = _DEFAULT_TIMEOUT_MILLIS) -> None:
+    def shutdown(self, timeout_millis: int | None = DEFAULT_TIMEOUT_MILLIS) -> None:
         """Deliver what is held and close the exporter, within ``timeout_millis``.
 
         Gives up earlier after ``shutdown_grace_millis`` without progress. What was left behind is counted ``shutdown``
         and told in one log line, and ``stats().shutdown_was_lossy`` is True unless it arrives after all. Who calls it
         while another call is at it waits for that one: whether it came to its end says ``shutdown_completed``.
         """
-        self._pipeline.shutdown(_seconds(timeout_millis))
+        self._pipeline.shutdown(seconds(timeout_millis))
 
     def stats(self) -> Stats:
         """The account of this processor's spans."""
         return self._assembly.stats(self._pipeline)
-
-
-def _seconds(timeout_millis: float | None) -> float:
-    millis = _DEFAULT_TIMEOUT_MILLIS if timeout_millis is None else timeout_millis
-    return min(max(0.0, millis / 1000), _LONGEST_SECONDS)

@@ -1,7 +1,9 @@
 """A flush of the SDK's own processors that is true: they never flush their exporter, and say True all the same.
 
 ``see_flushes`` is called where the first exporter of ours is made. From then on BatchSpanProcessor and
-SimpleSpanProcessor ask an exporter of ours in ``force_flush`` too, and tell it that they are at it, or at ``shutdown``.
+SimpleSpanProcessor ask an exporter of ours in ``force_flush`` too, also one to which another exporter passes its spans
+on, and tell it that they are at it, or at ``shutdown``. Asking in ``export`` who calls would not do: they have nothing
+to export where all has been passed on already, and make nothing of what an export says or raises.
 The rule: with any other exporter they do what they did, and nothing waits but on the thread that flushes or shuts down.
 """
 
@@ -9,39 +11,42 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import wraps
 from typing import Any
 
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 
+from otel_shed.face import seconds
+from otel_shed.interruption import is_applications
 from otel_shed.pipeline.pipeline import Pipeline
 
-DEFAULT_TIMEOUT_MILLIS = 30_000
+# So many exporters may stand between the processor and one of ours.
+_MOST_BETWEEN = 4
 
 
 class ProcessorInFront:
     """What the stock processor before a pipeline is at, for the exporter that it calls meanwhile."""
 
-    def __init__(self, pipeline: Pipeline, *, grace: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, pipeline: Pipeline, *, grace: float) -> None:
         """``grace``: seconds for which a shutdown waits for room."""
         self._pipeline = pipeline
         self._grace = grace
-        self._clock = clock
         self._flushing = _Flushing()
         self._is_closing = False
 
-    def flush(self, stock: Callable[[], bool], timeout_millis: float | None) -> bool:
-        """What the processor does, then the pipeline; whether both have come to their end, and nothing was lost."""
-        millis = DEFAULT_TIMEOUT_MILLIS if timeout_millis is None else timeout_millis
-        deadline = self._clock() + max(0.0, millis / 1000)
+    def begins(self, deadline: float) -> None:
+        """This thread is about to have the processor flush."""
         self._flushing.until, self._flushing.lost = deadline, False
-        try:
-            passed = stock()
-        finally:
-            self._flushing.until = None
-        delivered = self._pipeline.flush(max(0.0, deadline - self._clock()))
-        return passed is not False and delivered and not self._flushing.lost
+
+    def ends(self) -> None:
+        """The processor has done what it does of itself."""
+        self._flushing.until = None
+
+    def is_delivered(self, deadline: float) -> bool:
+        """Flush the pipeline, until ``deadline``; whether it came to its end, and nothing was lost."""
+        delivered = self._pipeline.flush(max(0.0, deadline - time.monotonic()))
+        return delivered and not self._flushing.lost
 
     def closes(self) -> None:
         """The processor is about to be shut down: what it has comes all at once."""
@@ -55,7 +60,7 @@ class ProcessorInFront:
         store = self._pipeline.intake.store
         if self._pipeline.account().queued + spans <= store.queue_capacity and store.utilization < 1.0:
             return
-        delivered = self._pipeline.flush(self._grace if until is None else max(0.0, until - self._clock()))
+        delivered = self._pipeline.flush(self._grace if until is None else max(0.0, until - time.monotonic()))
         self._flushing.lost = self._flushing.lost or not delivered
         if self._pipeline.account().queued:  # the time is over: it is not waited for once more
             self._is_closing = False
@@ -84,20 +89,50 @@ def _ask_the_exporter(processor: Any) -> None:
             arguments = () if timeout_millis is None else (timeout_millis,)
             return stock_flush(self, *arguments)  # type: ignore[no-any-return]
 
-        in_front = _in_front(self)
-        return stock() if in_front is None else in_front.flush(stock, timeout_millis)
+        if not (in_front := _in_front(self)):
+            return stock()
+        deadline = time.monotonic() + seconds(timeout_millis)
+        for each in in_front:
+            each.begins(deadline)
+        try:
+            passed = stock()
+        finally:
+            for each in in_front:
+                each.ends()
+        delivered = [each.is_delivered(deadline) for each in in_front]
+        return passed is not False and all(delivered)
 
     @wraps(stock_shutdown)
     def shutdown(self: Any, *args: Any, **named: Any) -> Any:
-        if (in_front := _in_front(self)) is not None:
-            in_front.closes()
+        for each in _in_front(self):
+            each.closes()
         return stock_shutdown(self, *args, **named)
 
     force_flush.asks_the_exporter = True  # type: ignore[attr-defined]
     processor.force_flush, processor.shutdown = force_flush, shutdown
 
 
-def _in_front(processor: Any) -> ProcessorInFront | None:
-    """What an exporter of ours knows of this processor; None if it has another one."""
-    found = getattr(getattr(processor, "span_exporter", None), "in_front", None)
-    return found if isinstance(found, ProcessorInFront) else None
+def _in_front(processor: Any) -> list[ProcessorInFront]:
+    """What exporters of ours know of this processor; none if all that it exports to are others."""
+    try:
+        return list(_search(getattr(processor, "span_exporter", None)))
+    except Exception as error:  # an exporter that breaks when it is looked at
+        if is_applications(error):
+            raise
+        return []
+
+
+def _search(exporter: Any) -> Iterator[ProcessorInFront]:
+    """In this one, and in those that it has among its attributes, or in lists there."""
+    seen, exporters = {id(exporter)}, [exporter]
+    for _ in range(_MOST_BETWEEN + 1):
+        inner: list[Any] = []
+        for each in exporters:
+            attributes = getattr(each, "__dict__", {})
+            if isinstance(in_front := attributes.get("in_front"), ProcessorInFront):
+                yield in_front
+                continue
+            for value in list(attributes.values()):
+                inner += value if isinstance(value, (list, tuple)) else (value,)
+        exporters = [each for each in inner if hasattr(type(each), "export") and id(each) not in seen]
+        seen.update(map(id, exporters))

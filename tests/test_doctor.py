@@ -586,6 +586,18 @@ def test_it_fits_the_terminal(
             assert len(line) <= columns or len(line.split()) <= 2, line
 
 
+def test_a_table_is_of_one_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sources stand below one another, or, where one row is too wide for that, beside their values in all of them."""
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("COLUMNS", "80")
+    wide = printed(endpoint, GRPC)
+    assert "  traces go to     otlp                   (set by the stock distro)\n" in wide
+    monkeypatch.setenv("COLUMNS", "60")
+    narrow = printed(endpoint, GRPC)
+    assert "  sampler          parentbased_always_on (the SDK's default)\n" in narrow
+    assert "  SIGTERM flushes  no (default)\n" in narrow
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_each_failure_is_told_once(receiver: Receiver, protocol: str) -> None:
     """In words, the libraries' own only where they are asked for, and of the test span no more than is new."""
@@ -677,6 +689,18 @@ def test_what_a_program_gets(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert report(receiver.grpc_endpoint).says(*words, "the compiled parts are")
+
+
+def test_where_the_headers_come_from(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
+    """From the endpoint where it has credentials, from their own variable, or from both."""
+    endpoint = receiver.http_endpoint.replace("http://", "http://user:hunter2@")
+    assert report(endpoint, HTTP_PROTOBUF).says("headers authorization (--endpoint; the values are not shown)")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=a")
+    found = report(None, HTTP_PROTOBUF)
+    sources = "OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_HEADERS"
+    assert found.says(f"headers authorization, x-tenant ({sources}; the values are not shown)")
+    assert "hunter2" not in found.text
 
 
 def test_a_time_limit_in_milliseconds(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter, SpanExportResult
 
 from otel_shed import LoadShedder, OTLPSpanExporter, ShedConfig, SheddingSpanExporter
 from otel_shed.shedder import DefaultSpanExporter
@@ -43,6 +45,69 @@ def test_true_is_delivered(stock: type[BatchSpanProcessor | SimpleSpanProcessor]
     assert processor.force_flush()
     assert len(inner.spans) == (1000 if stock is BatchSpanProcessor else 1)
     processor.shutdown()
+
+
+class Passing(SpanExporter):
+    """An exporter of the program's that passes spans on, as those do that hide or add something."""
+
+    def __init__(self, *inner: SpanExporter) -> None:
+        self.inner = inner[0] if len(inner) == 1 else list(inner)
+        self.itself = self
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        for each in self.inner if isinstance(self.inner, list) else [self.inner]:
+            each.export(spans)
+        return SpanExportResult.SUCCESS
+
+
+@pytest.mark.parametrize("passed_on", [False, True], ids=["in the flush", "before it"])
+@STOCK
+def test_through_exporters_of_others(
+    stock: type[BatchSpanProcessor | SimpleSpanProcessor], passed_on: bool, gate: threading.Event
+) -> None:
+    """True is delivered where exporters stand between, whatever has been passed on before; to all that are ours."""
+    first, second = RecordingExporter(gate=gate), RecordingExporter(gate=gate)
+    others = Passing(SheddingSpanExporter(first)), RecordingExporter(), Passing(SheddingSpanExporter(second))
+    processor = stock(Passing(*others))
+    end(processor, (512 if passed_on else 3) if stock is BatchSpanProcessor else 1)
+    if passed_on:
+        first.wait_until_called()
+        second.wait_until_called()
+    assert not processor.force_flush(50)
+    gate.set()
+    assert processor.force_flush()
+    assert len(first.spans) == len(second.spans) > 0
+    processor.shutdown()
+
+
+@STOCK
+def test_an_exporter_that_breaks_when_it_is_looked_at(stock: type[BatchSpanProcessor | SimpleSpanProcessor]) -> None:
+    """It is flushed as the stock processor does it, which is not at all."""
+    SheddingSpanExporter(RecordingExporter()).shutdown()
+
+    class Breaking(RecordingExporter):
+        @property
+        def __dict__(self) -> Any:  # type: ignore[override]
+            raise RuntimeError("lazy")
+
+    processor = stock(Breaking())
+    assert processor.force_flush()
+    processor.shutdown()
+
+
+@STOCK
+def test_a_time_limit_without_end(stock: type[BatchSpanProcessor | SimpleSpanProcessor]) -> None:
+    """Infinity is one, for a face too, and None is the default."""
+    inner = RecordingExporter()
+    exporter = SheddingSpanExporter(inner)
+    processor = stock(exporter)
+    for flush in (processor.force_flush, exporter.force_flush):
+        for limit in (None, math.inf):
+            end(processor, 1)
+            assert flush(limit)  # type: ignore[arg-type]
+    assert len(inner.spans) >= 2
+    processor.shutdown()
+    exporter.shutdown(None)
 
 
 @STOCK

@@ -31,7 +31,7 @@ from otel_shed.testing.exporters import RecordingExporter
 from tests.conftest import ended_span
 
 NO_EXPORTERS = [object(), "http://collector:4317", 5, b"x", [], RecordingExporter, lambda spans: None]
-NO_CALLABLES = [5, "text", object(), []]
+NO_CALLABLES = [5, "text", object(), [], RecordingExporter, Priority]
 NO_METER_PROVIDERS = [object(), "otel", 5, True]
 NO_NUMBERS = ["many", object(), [], True, 1.5]
 NO_SHEDDERS = [object(), "default", 5, LoadShedder, ShedConfig(), True]
@@ -40,6 +40,7 @@ NO_SAMPLERS = [5, "always_on", object(), 0.5, ParentBased]
 NO_FLAGS = ["false", 1, object()]
 NO_TEXT = [5, object(), [], True]
 NO_CLOCKS = [None, 5, "now", object(), lambda: "now", lambda: None, lambda now: 1.0]
+NO_OPTIONS = [[("a", value)] for value in (None, 1.5, object(), [1])] + [[(5, 1)]]
 NO_FILES = [5.5, object(), [], "/nowhere/at/all.pem"]
 
 BATCH_SIZES = {name: [*NO_NUMBERS, 0, -1] for name in ("max_queue_size", "max_export_batch_size")}
@@ -91,7 +92,7 @@ REFUSED: dict[Callable[..., Any], dict[str, list[Any]]] = {
         "client_key_file": NO_FILES,
         "client_certificate_file": NO_FILES,
         "credentials": [object(), "secret", 5, True],
-        "channel_options": [5, object(), "text", ["a"], [5], [("a", 1, 2)], True],
+        "channel_options": [5, object(), "text", ["a"], [5], [("a", 1, 2)], True, *NO_OPTIONS],
         "max_request_bytes": [*NO_NUMBERS, 0, 1023, 2**40],
         "meter_provider": NO_METER_PROVIDERS,
         "environ": [None, 5, object(), [], "PATH=/bin"],
@@ -203,5 +204,6 @@ def test_what_does_what_is_needed_is_taken() -> None:
     assert duck.taken == 1
     processor.shutdown()
     assert isinstance(LoadShedder(exporter=None, signals=iter(())).sampler(ALWAYS_ON), AdaptiveSampler)
+    assert OTLPSpanExporter("grpc", channel_options=[("a", 1), ("b", "text"), (b"c", b"bytes"), ["d", True]])
     assert isinstance(SheddingSpanExporter(None).span_exporter, SpanExporter)
     assert PressureReading(0.5, "memory").pressure == 0.5

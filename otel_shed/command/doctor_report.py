@@ -73,13 +73,16 @@ class TextReport:
         rows = list(rows)
         names, values = max(len(row.name) for row in rows), max(len(row.value) for row in rows)
         self._out.write(f"\n{title}\n")
-        for row in rows:
-            source = f"({row.source})" if row.source else ""
-            line = f"  {row.name:<{names}}  {row.value:<{values}}  {source}".rstrip()
-            if len(line) <= self._width:
-                self._out.write(line + "\n")
-            else:
-                self._write(f"  {row.name:<{names}}  ", f"{row.value} {source}")
+        sources = [f"({row.source})" if row.source else "" for row in rows]
+        lines = [
+            f"  {row.name:<{names}}  {row.value:<{values}}  {source}".rstrip()
+            for row, source in zip(rows, sources, strict=True)
+        ]
+        if max(map(len, lines)) <= self._width:
+            self._out.writelines(f"{line}\n" for line in lines)
+            return
+        for row, source in zip(rows, sources, strict=True):
+            self._write(f"  {row.name:<{names}}  ", f"{row.value} {source}".rstrip())
 
     def end(self, arrived: bool, text: str) -> None:
         self._out.write(f"\n{text}\n")

@@ -20,7 +20,7 @@ from otel_shed.compiled import PURE_PYTHON
 from otel_shed.config import SETTINGS, ShedConfig
 from otel_shed.control.ceiling import RateCeiling, parse_ceiling
 from otel_shed.environment import Environment, shown
-from otel_shed.otlp.settings import CODE, DEFAULT_TIMEOUT, ExporterSettings
+from otel_shed.otlp.settings import CODE, DEFAULT_TIMEOUT, ENDPOINT_HEADERS, ExporterSettings
 from otel_shed.sdk_environment import (
     CONFIG_FILE,
     DEFAULTS,
@@ -233,14 +233,15 @@ def exporter_rows(settings: ExporterSettings, environ: Mapping[str, str]) -> Ite
 
     def source(ending: str) -> str:
         found = settings.sources.get(ending, "default")
-        return f"--{ending.lower()}" if found == CODE else found
+        return f"--{ending.partition('_')[0].lower()}" if found == CODE else found
 
     yield Row("protocol", settings.protocol, source("PROTOCOL"))
     yield Row("endpoint", settings.shown_endpoint, source("ENDPOINT"))
     yield Row("TLS", "no" if settings.insecure else "yes")
     if settings.headers:
         names = ", ".join(name for name, _ in settings.headers)
-        yield Row("headers", names, f"{source('HEADERS')}; the values are not shown")
+        sources = [source(ending) for ending in (ENDPOINT_HEADERS, "HEADERS") if ending in settings.sources]
+        yield Row("headers", names, f"{', '.join(sources)}; the values are not shown")
     if settings.timeout != DEFAULT_TIMEOUT:
         yield Row("timeout", f"{settings.timeout:g} s", source("TIMEOUT"))
     if settings.compression != "none":

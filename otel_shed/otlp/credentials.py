@@ -53,5 +53,14 @@ def check_channel(credentials: Any, options: Any) -> None:
         check_instance("credentials", credentials, grpc.ChannelCredentials, "grpc.ChannelCredentials")
     if options is not None:
         is_list = isinstance(options, Sequence) and not isinstance(options, (str, bytes))
-        if not is_list or not all(isinstance(each, (tuple, list)) and len(each) == 2 for each in options):
-            raise TypeError("channel_options must be None or a sequence of pairs, each a name and a value")
+        if not is_list or not all(map(_is_option, options)):
+            raise TypeError("channel_options must be None or a sequence of pairs: a name, and an integer or text")
+
+
+def _is_option(option: Any) -> bool:
+    if not isinstance(option, (tuple, list)) or len(option) != 2:
+        return False
+    name, value = option
+    # gRPC itself takes a float, too, which means nothing to it; and values of its own.
+    is_value = isinstance(value, (int, str, bytes)) or type(value).__module__.partition(".")[0] == "grpc"
+    return isinstance(name, (str, bytes)) and is_value

@@ -30,6 +30,7 @@ T = TypeVar("T")
 PREFIX = "OTEL_EXPORTER_OTLP_"
 TRACES_PREFIX = "OTEL_EXPORTER_OTLP_TRACES_"
 CODE = "code"
+ENDPOINT_HEADERS = "ENDPOINT_HEADERS"
 
 GRPC = "grpc"
 HTTP_PROTOBUF = "http/protobuf"
@@ -55,7 +56,8 @@ class ExporterSettings:
     certificate_file (the authorities to trust; None for the system's), client_key_file, client_certificate_file: paths
     of PEM files. proxy: the URL of an HTTP proxy (http/protobuf; gRPC finds its own).
     sources: where each setting that is not the default came from, by the ending of its variable's name ("ENDPOINT"):
-    the variable, or ``code``. secrets: what must not be printed, wherever it turns up. The repr shows none of them.
+    the variable, or ``code``; ENDPOINT_HEADERS is where an endpoint with credentials in it came from.
+    secrets: what must not be printed, wherever it turns up. The repr shows none of them.
     """
 
     protocol: str
@@ -111,6 +113,8 @@ class ExporterSettings:
             read, certificate_file, client_key_file, client_certificate_file, is_grpc
         )
         all_headers = merged(where.headers, _headers(read, headers))
+        if where.headers:
+            read.sources[ENDPOINT_HEADERS] = read.sources["ENDPOINT"]
         addresses = [str(given) for given in (endpoint, *(text for _, text in read.texts("ENDPOINT"))) if given]
         return cls(
             protocol=protocol,

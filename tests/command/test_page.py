@@ -12,7 +12,7 @@ import pytest
 from otel_shed.command.storm.page import Show, page
 from otel_shed.command.storm.pictures import pictures
 from otel_shed.command.storm.run import Outcome
-from otel_shed.command.storm.svg import Axis, Plot, linear, logarithmic, time_axis
+from otel_shed.command.storm.svg import RIGHT, WIDTH, Axis, Plot, linear, logarithmic, time_axis
 from tests.command.made_outcomes import PHASES, PLAN, torn, whole
 
 
@@ -111,6 +111,18 @@ def test_the_window_is_the_same_in_every_picture() -> None:
                 before, after = ((float(m.get("x", 0)), float(m.get("width", 0))) for m in marks)
                 assert before[0] + before[1] == pytest.approx(float(counted.get("x", 0)), abs=0.2)
                 assert after[0] == pytest.approx(before[0] + 2 * before[1], abs=0.2)
+                # To the end of the frame, where the other side may have more to show, and the lines on its edges too.
+                assert sum(after) == pytest.approx(WIDTH - RIGHT, abs=0.2)
+                tops = {float(m.get("y", 0)) for m in marks}
+                bottoms = {float(m.get("y", 0)) + float(m.get("height", 0)) for m in marks}
+                assert max(tops) < float(counted.get("y", 0))
+                assert min(bottoms) > float(counted.get("y", 0)) + float(counted.get("height", 0))
+
+
+def test_what_is_offered_is_seen_before_what_is_accepted() -> None:
+    """Also where the collector takes more than there is, in the calm."""
+    plot = pictures(torn(), whole())[0].plots[1]
+    assert plot.index('class="accepted"') < plot.index('class="line offered"')
 
 
 def test_a_card_has_the_colour_of_who_is_better() -> None:

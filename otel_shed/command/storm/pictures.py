@@ -125,7 +125,7 @@ def _plot(view: View, x: Axis, y: Axis, what: str, *, height: int = 190, strip: 
 def _pale(plot: Plot, view: View) -> str:
     """The plot, with what does not count under a veil."""
     plot.veil(0.0, view.counts)
-    plot.veil(view.ends, view.lasts)
+    plot.veil(view.ends)
     return plot.render()
 
 
@@ -139,13 +139,13 @@ def _spans(views: Sequence[View], time: Axis) -> Picture:
     plots = []
     for view in views:
         plot = _plot(view, time, y, "spans a second", strip=22)
-        plot.line(offered[view.name], "offered")
         steps = [
             point
             for second in range(int(view.lasts))
             for point in ((second, view.accepted[second]), (second + 1, view.accepted[second]))
         ]
         plot.area(steps, "accepted")
+        plot.line(offered[view.name], "offered")
         plot.rule(view.capacity, f"what the collector takes: {view.capacity:,.0f}")
         for begins, ends, phase in view.phases():
             plot.band(begins, ends, f"phase {phase}", _words(phase))

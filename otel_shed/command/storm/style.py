@@ -87,5 +87,6 @@ i.p99 { background: var(--p99); } i.median { background: var(--median); } i.memo
 .normal { --phase: var(--normal); } .observe { --phase: var(--observe); } .degrade { --phase: var(--degrade); }
 .shed_optional { --phase: var(--shed_optional); } .recovery { --phase: var(--recovery); }
 rect.phase { fill: var(--phase); } i.phase { background: var(--phase); }
+@media (max-width: 40rem) { svg { overflow: visible; } svg text { font-size: 14px; } }
 @media print { section { break-inside: avoid; } }
 """

@@ -78,11 +78,11 @@ class Plot:
         self._rectangle(left, top, right - left, bottom - top, css)
         self._marks.append(f'<text class="region-label" x="{left + 4}" y="{TOP - 5}">{escape(text)}</text>')
 
-    def veil(self, begins: float, ends: float) -> None:
-        """Make what was drawn between two times pale."""
+    def veil(self, begins: float, ends: float = math.inf) -> None:
+        """Make what was drawn between two times pale, with the lines on the edge of the frame."""
         (left, top), (right, bottom) = self.at(begins, self._y.high), self.at(ends, self._y.low)
         if right > left:
-            self._rectangle(left, top, right - left, bottom - top, "veil")
+            self._rectangle(left, top - 1, right - left, bottom - top + 2, "veil")
 
     def line(self, points: Sequence[Point], css: str) -> None:
         """From point to point."""
