@@ -177,6 +177,12 @@ def start_thread(*, name: str, target: Callable[[], None]) -> WorkerThread:
     return _NativeThread(name, target)
 
 
+# A thread that goes on at once still waits for so long first, without the interpreter and without a lock. It would lose
+# the interpreter after 5 ms all the same (sys.getswitchinterval), but perhaps with a lock in its hands, and a thread that
+# wants that lock would wait until it has had its turn again.
+MOMENT_SECONDS = 1e-4
+
+
 def give_way(seconds: float) -> None:
     """Let another thread have the interpreter for a while; never called by application threads."""
     _sleep(seconds)

@@ -13,7 +13,7 @@ from threading import TIMEOUT_MAX
 
 from otel_shed.interruption import is_applications
 from otel_shed.log_limit import LogLimit
-from otel_shed.native import Lock, WorkerThread, allocate_lock, start_thread, thread_id
+from otel_shed.native import MOMENT_SECONDS, Lock, WorkerThread, allocate_lock, start_thread, thread_id
 
 _log = LogLimit(logging.getLogger("otel_shed"), clock=time.monotonic)
 
@@ -72,7 +72,7 @@ class DecisionThread:
         try:
             pause: float | None = None
             while True:
-                self._alarm.acquire(timeout=-1 if pause is None else min(pause, TIMEOUT_MAX))
+                self._alarm.acquire(timeout=-1 if pause is None else max(MOMENT_SECONDS, min(pause, TIMEOUT_MAX)))
                 if self._is_over:
                     return
                 try:

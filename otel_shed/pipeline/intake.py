@@ -32,6 +32,8 @@ __all__ = ["NEVER", "Intake"]
 # A thread that waits for the interpreter gets it after 5 ms (sys.getswitchinterval): a slice is well below, so a span
 # that ends meanwhile is not kept waiting for longer than a thread of the program would.
 SLICE_SECONDS: Final = 0.001
+# While a flush or a shutdown waits. Not all of the 5 ms: so the ledger's lock is not held as the interpreter is lost.
+LONG_SLICE_SECONDS: Final = 0.003
 # Records between two looks at the clock: some tenths of a millisecond.
 STEP: Final = 16
 # While spans of undecided traces keep coming, the queue is drained so often: it delays decisions by hardly anything.
@@ -208,7 +210,7 @@ class Intake:
                 store.add_all(records, now)
             is_done = store.look(now, STEP) and len(records) < STEP
             spent = self._cpu_clock() - began
-            if is_done or spent >= SLICE_SECONDS:
+            if is_done or spent >= (LONG_SLICE_SECONDS if self._is_hurried else SLICE_SECONDS):
                 break
         store.resize_queue()
         self._admission.spent(drained, spent)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from threading import TIMEOUT_MAX
 
 from otel_shed.log_limit import LogLimit
-from otel_shed.native import Lock, Signal, allocate_lock, thread_id
+from otel_shed.native import MOMENT_SECONDS, Lock, Signal, allocate_lock, thread_id
 from otel_shed.outcome import DropReason, Outcome
 from otel_shed.pipeline.batch_size import BatchSize
 from otel_shed.pipeline.flush import Flush
@@ -171,7 +171,7 @@ class Worker:
             if self.finished.is_set():
                 self.thread_id = None  # the next thread may get the same one
                 return
-            self._alarm.acquire(timeout=-1 if pause is None else min(pause, TIMEOUT_MAX))
+            self._alarm.acquire(timeout=-1 if pause is None else max(MOMENT_SECONDS, min(pause, TIMEOUT_MAX)))
 
     def turn(self) -> float | None:
         """Do all that is due; the seconds after which something will be, None when only a wake-up can make it so."""
