@@ -42,6 +42,7 @@ ENDPOINTS = [
     f"http://{CANARY}:x@{{}}/v1/traces",
     f"http://{CANARY}@{{}}/v1/traces?a={CANARY}",
     f"http://{{}}/receiver/{CANARY}-0123456789/v1/traces",
+    f"http://{{}}/v1;key={CANARY};a=b/traces",
     f"http://user:{CANARY}@{{}}:port",
     f"http://user:{CANARY}/x@{{}}",
     f"http://user:pass?{CANARY}@{{}}",
@@ -260,6 +261,7 @@ def test_a_secret_in_a_message_that_was_cut() -> None:
         ("http://collector:4318/v1/traces?key=1", "http://collector:4318/v1/traces?<hidden>"),
         ("https://user:pass@collector/x", "https://<hidden>@collector/x"),
         ("https://collector/receiver/v1/otlp/ZaVnC4dhaV1T0k3nAbCdEf==", "https://collector/receiver/v1/otlp/<hidden>"),
+        ("https://collector/v1;key=1;a=b/traces", "https://collector/v1;<hidden>/traces"),
         ("http://[::1]:4317", "http://[::1]:4317"),
         ("collector:4317", "collector:4317"),
         ("unix:///run/collector.sock", "unix:///run/collector.sock"),
@@ -275,7 +277,7 @@ def test_an_endpoint_is_told_as_far_as_it_can_be(text: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", [GRPC, HTTP_PROTOBUF])
-@pytest.mark.parametrize("form", [ENDPOINTS[0], ENDPOINTS[4], ENDPOINTS[8], ENDPOINTS[12], ENDPOINTS[16]])
+@pytest.mark.parametrize("form", [ENDPOINTS[number] for number in (0, 4, 8, 9, 13, 17)])
 def test_the_doctor(
     form: str, protocol: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -18,7 +18,7 @@ SHARE = "share"  # the unit of what is 0..1, and reads best in per cent
 # Other programs that take more of the machine than this make a goal that was missed say nothing.
 BUSY = 0.1
 
-HEADING = f"{'':<48}{'':<14}{'median':>9} {'unit':<11}{'min .. max':>17}{'to stock':>10}{'min .. max':>17}   goal"
+HEADING = f"{'':<48}{'':<32}{'median':>9} {'unit':<11}{'min .. max':>17}{'to stock':>10}{'min .. max':>17}   goal"
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,12 @@ class Figure:
     def line(self) -> str:
         """For a terminal, under ``HEADING``."""
         unit = "" if self.unit == SHARE else self.unit
-        told = f"{self.what:<48}{self.who:<14}{amount(self.value.median, self.unit):>9} {unit:<11}"
+        told = f"{self.what:<48}{self.who:<32}{amount(self.value.median, self.unit):>9} {unit:<11}"
         told += f"{_between(self.value, self.unit):>17}"
         if self.ratio is not None:
             told += f"{self.ratio.median:>9.2f}x{_between(self.ratio):>17}"
         if self.goal is not None:
-            told = f"{told:<126}   {self.goal_text}: {self.verdict}"
+            told = f"{told:<144}   {self.goal_text}: {self.verdict}"
         return told.rstrip()
 
 

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from otel_shed.control.brownout import BrownoutSnapshot
 from otel_shed.control.flow import Flow
 
-# A request that has been under way for less is no news.
+# A request that has been under way for less is no news; the second where nothing else is known of the collector.
 _LONG_SECONDS = 5.0
+_UNUSUAL_SECONDS = 2.0
 
 _OF_THE_PROCESS: Mapping[str, str] = {
     "memory": "the process is short of memory",
@@ -45,14 +46,18 @@ def cause(flow: Flow, brownout: BrownoutSnapshot, now: float) -> str:
         return _OF_THE_PROCESS[reason]
     if reason and reason not in _OF_THE_COLLECTOR:
         return f"the pressure signal {reason} is high"
-    if (seconds := exports.waiting(now)) >= _LONG_SECONDS:
-        return f"{flow.where} has not answered a request for {duration(seconds)}"
+    waiting = exports.waiting(now)
+    unanswered = f"{flow.where} has not answered a request for {duration(waiting)}"
+    if waiting >= _LONG_SECONDS:
+        return unanswered
     takes, offered = flow.state.spans_per_second, flow.state.offered
     if takes is not None and offered > takes:
         asks = " asks for less: it" if reason == "throttled" else ""
         return f"{flow.where}{asks} takes about {takes:,.0f} spans/s and the program makes {offered:,.0f}"
     if reason == "throttled":
         return f"{flow.where} asks for less"
+    if waiting >= _UNUSUAL_SECONDS:
+        return unanswered
     return f"{flow.where} takes spans more slowly than the program makes them"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from otel_shed.control.brownout import BrownoutSnapshot
 from otel_shed.control.causes import cause, duration
@@ -72,11 +72,15 @@ class _Counts:
 
 @dataclass(slots=True)
 class _Time:
-    """A time of losses. before, told: counts when it began, and at its last line. changed: when more was lost."""
+    """A time of losses. before, told: counts when it began, and at its last line.
+
+    changed, last: when more was lost for the last time, and the counts then.
+    """
 
     since: float
     changed: float
     before: _Counts
+    last: _Counts
     told: _Counts | None = None
     was_away: bool = False
 
@@ -115,8 +119,8 @@ class ShedLog:
             self._time = None
         elif counts.gone > self._seen.gone or is_urgent:
             if self._time is None:
-                self._time = _Time(since=now, changed=now, before=self._seen)
-            self._time.changed = now
+                self._time = _Time(since=now, changed=now, before=self._seen, last=counts)
+            self._time.changed, self._time.last = now, counts
             self._time.was_away = self._time.was_away or is_away
         self._seen = counts
         self._lasts = is_urgent or brownout.action is not Action.EXPORT_ALL
@@ -183,7 +187,7 @@ class ShedLog:
         time.told, self._line_at = counts, now
 
     def _say_over(self, now: float, time: _Time, flow: Flow, counts: _Counts) -> None:
-        became = counts.since(time.before, duration(time.changed - time.since))
+        became = replace(time.last, held=counts.held).since(time.before, duration(time.changed - time.since))
         begins = f"{flow.where} answers again" if time.was_away else "nothing is shed or lost any more"
         self._write(
             f"{begins}. {became}. The program was not affected (docs/overload.md)",

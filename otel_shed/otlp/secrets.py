@@ -22,6 +22,8 @@ _BEGINNING = re.compile(r"\s*(?:(?:[A-Za-z][A-Za-z0-9+.\-]*:)?/{2,})?")
 _HOST_AND_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^:@\[\]]+)(?::[0-9]*)?")
 # Some back ends have the key in the path (/receiver/v1/otlp/<key>); a word of this length with a digit in it is one.
 _KEY_IN_PATH = re.compile(r"(?<![^/=])(?=[^/]*[0-9])[^/=]{20,}={0,2}(?![^/])")
+# Parameters of a segment of the path (/v1;key=...;a=b/traces) may have what a query may have.
+_PARAMETERS = re.compile(r";([^/]*)")
 _PEM = "-----BEGIN"
 # Shorter ones are found in any text, and hiding them there would hide what it says.
 _SHORTEST_SECRET = 6
@@ -29,7 +31,7 @@ _CUT_OFF = "…"
 
 
 def without_secrets(text: str) -> str:
-    """An endpoint as it may be printed: no user, no password, no query, no key in the path.
+    """An endpoint as it may be printed: no user, no password, no query, no key and no parameter in the path.
 
     ``text`` may be one that could not be parsed; where its parts cannot be told from one another, nothing of it is left
     but the scheme.
@@ -49,7 +51,7 @@ def without_secrets(text: str) -> str:
 
 def path_without_secrets(path: str) -> str:
     """A path as it may be printed."""
-    return _KEY_IN_PATH.sub(HIDDEN, path)
+    return _KEY_IN_PATH.sub(HIDDEN, _PARAMETERS.sub(f";{HIDDEN}", path))
 
 
 def given_in_code(value: object) -> str:
@@ -104,9 +106,10 @@ def secrets_of(endpoints: Iterable[str], headers: Iterable[tuple[str, str]], pro
         rest = url[beginning.end() :] if beginning else url
         user, _, place = rest.rpartition("@")
         found |= {user, user.partition(":")[2]}
-        found |= set(_KEY_IN_PATH.findall(place.partition("?")[0]))
-        for query in (rest.partition("?")[2], place.partition("?")[2]):  # either may have the @
-            for pair in (query, *re.split("[&;]", query.partition("#")[0])):
+        path, _, query = place.partition("?")
+        found |= set(_KEY_IN_PATH.findall(path))
+        for pairs in (rest.partition("?")[2], query, *_PARAMETERS.findall(path)):  # the first two may have the @
+            for pair in (pairs, *re.split("[&;]", pairs.partition("#")[0])):
                 value = pair.partition("=")[2] or pair
                 found |= {pair, value, unquote_plus(value)}
     return Secrets(found | {each.partition(":")[2] for each in found if each.count(":") == 1})

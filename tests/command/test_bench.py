@@ -19,7 +19,18 @@ from hypothesis import strategies as st
 from otel_shed import cli
 from otel_shed.cli import main
 from otel_shed.command.bench import BENCHMARKS, INTERRUPTED, PLOT, TABLE, BenchOptions, run_bench
-from otel_shed.command.comparison import NONE, STOCK, Figure, Goal, Spread, as_json, compared, from_json, markdown
+from otel_shed.command.comparison import (
+    HEADING,
+    NONE,
+    STOCK,
+    Figure,
+    Goal,
+    Spread,
+    as_json,
+    compared,
+    from_json,
+    markdown,
+)
 from otel_shed.command.output import OutputError
 from otel_shed.command.ratios_plot import ratios_plot
 from tests.launched import Launched, is_alive, until
@@ -83,6 +94,14 @@ def test_a_cost_below_the_noise() -> None:
 def test_a_goal_is_met_by_the_median(goal: Goal | None, met: bool | None) -> None:
     """At least or at most so much of the ratio, or of the value."""
     assert figure(goal=goal).met is met
+
+
+def test_the_columns_of_a_line_stand_apart() -> None:
+    """Also with the longest of the names, and below the words of the heading."""
+    for who in (STOCK, NONE, "otel-shed, another exporter", "plain Python, another exporter"):
+        line = figure(who=who, what="x" * 47).line()
+        assert line.startswith(f"{'x' * 47} {who} ")
+        assert line.index(" us ") == HEADING.index(" unit ")
 
 
 def test_a_line_and_a_row() -> None:

@@ -100,7 +100,7 @@ def test_a_storm(bench: Bench) -> None:
     bench.run(20, exported=50)
     assert bench.control.snapshot().phase is Phase.NORMAL
     assert bench.lines == [
-        "otel-shed: nothing is shed or lost any more. In 99 s: 297,600 spans shed, 52,700 delivered. "
+        "otel-shed: nothing is shed or lost any more. In 99 s: 297,600 spans shed, 49,600 delivered. "
         "The program was not affected (docs/overload.md)"
     ]
     bench.run(300, exported=50)
@@ -135,6 +135,17 @@ class _Says(Dial):
 
     def read(self, now: float) -> Any:
         return replace(super().read(now), reason=self._reason)
+
+
+def test_a_request_that_is_not_answered(bench: Bench) -> None:
+    """Where nothing is known of what the collector takes, a request that waits is what is wrong, not its pace."""
+    bench.dial.pressure = 0.8
+    bench.control.brownout.add_signal(_Says("intake_fill"))
+    bench.flow.exports.began()
+    bench.run(3.2)
+    bench.run(1.2, overflowed=300)
+    (line,) = bench.lines
+    assert line.startswith(f"otel-shed: {COLLECTOR} has not answered a request for 4 s. In 1 s: ")
 
 
 def test_a_phase_that_is_forced(bench: Bench) -> None:
