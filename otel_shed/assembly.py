@@ -104,7 +104,9 @@ class Assembly:
         sender = self._sender(exporter, config)
         # Where the size of what is queued is known, its bytes are the bound.
         is_sized = isinstance(exporter, OTLPSpanExporter)
-        queue_size = NOMINAL_QUEUE if config.max_queue_size is None and not is_sized else config.max_queue_size
+        queue_size = config.max_queue_size
+        if queue_size is None and not is_sized:
+            queue_size = max(NOMINAL_QUEUE, batch_size)
         nominal = NOMINAL_QUEUE if queue_size is None else queue_size
         flow = control.add_flow(
             seen,

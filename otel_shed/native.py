@@ -178,7 +178,7 @@ def start_thread(*, name: str, target: Callable[[], None]) -> WorkerThread:
 
 
 # A thread that goes on at once still waits for so long first, without the interpreter and without a lock. It would lose
-# the interpreter after 5 ms all the same (sys.getswitchinterval), but perhaps with a lock in its hands, and a thread that
+# the interpreter after 5 ms all the same (sys.getswitchinterval), but perhaps with a lock in its hands; a thread that
 # wants that lock would wait until it has had its turn again.
 MOMENT_SECONDS = 1e-4
 

@@ -448,7 +448,7 @@ def test_settings_with_their_sources(monkeypatch: pytest.MonkeyPatch, receiver: 
     found = report()
     assert found.status == 0
     assert found.says(
-        "max_queue_size 4096 (OTEL_BSP_MAX_QUEUE_SIZE; default 2048)",
+        "max_queue_size 4096 (OTEL_BSP_MAX_QUEUE_SIZE; default unset)",
         "shutdown_grace_millis 1000 (OTEL_SHED_SHUTDOWN_GRACE; default 3000)",
         "protocol grpc (default)",
         f"endpoint {receiver.grpc_endpoint} (OTEL_EXPORTER_OTLP_ENDPOINT)",
