@@ -121,7 +121,7 @@ class OTLPSpanExporter(SpanExporter):
             clock=clock,
             hide=self.settings.secrets.hide,
         )
-        self._limit = RequestLimit(place=self.settings.place, clock=clock)
+        self._limit = RequestLimit(place=self.settings.shown_endpoint, clock=clock)
         self._clock = clock
         self._log = LogLimit(_logger, clock=clock)
         self._closed = False

@@ -123,15 +123,16 @@ class RequestLimit:
             return
         self._told = self._best
         if self._taken:
-            found = f"in requests of at most {self._best} bytes; only spans that are larger alone are lost"
+            found = f"in requests of at most {self._best:,} bytes; only spans that are larger alone are lost"
         else:
             found = "in halves, but it has taken none of them yet"
         self._log.warning(
             "limit",
-            "%s refuses requests of %d bytes as too large (%s): batches are sent %s. "
-            "Set OTEL_SHED_MAX_REQUEST_BYTES to what it takes, or raise its limit",
+            "the collector at %s refuses requests of %s bytes as too large (%s): batches are sent %s. "
+            "The program goes on and is not affected (set OTEL_SHED_MAX_REQUEST_BYTES to what it takes, or raise its "
+            "limit; README.md, What it promises)",
             self._place,
-            size,
+            f"{size:,}",
             attempt.words,
             found,
         )

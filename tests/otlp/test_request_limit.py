@@ -251,9 +251,10 @@ def test_one_line_names_the_setting(made: Made, clock: FakeClock, caplog: pytest
             clock.advance(REMEMBERED_SECONDS)
     (line,) = caplog.messages
     assert "OTEL_SHED_MAX_REQUEST_BYTES" in line
-    assert "collector:4317 refuses requests of" in line
+    assert line.startswith("otel-shed: the collector at http://collector:4317 refuses requests of ")
+    assert "The program goes on and is not affected" in line
     assert "413: Request Entity Too Large" in line
-    assert f"at most {exporter._limit._best} bytes" in line
+    assert f"at most {exporter._limit._best:,} bytes" in line
 
 
 def test_a_collector_that_takes_nothing_is_told_too(made: Made, caplog: pytest.LogCaptureFixture) -> None:
