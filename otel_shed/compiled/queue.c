@@ -597,6 +597,26 @@ static PyObject *queue_length(PyObject *object, void *closure)
     return PyLong_FromSsize_t(length);
 }
 
+static PyObject *queue_max_records(PyObject *object, void *closure)
+{
+    (void)closure;
+    Queue *self = (Queue *)object;
+    LOCK(self);
+    Py_ssize_t length = self->max_records;
+    UNLOCK(self);
+    return PyLong_FromSsize_t(length);
+}
+
+static PyObject *queue_max_bytes(PyObject *object, void *closure)
+{
+    (void)closure;
+    Queue *self = (Queue *)object;
+    LOCK(self);
+    Py_ssize_t length = self->max_bytes;
+    UNLOCK(self);
+    return PyLong_FromSsize_t(length);
+}
+
 static PyObject *queue_admitted(PyObject *object, void *closure)
 {
     (void)closure;
@@ -721,6 +741,8 @@ static PyMethodDef queue_methods[] = {
 
 static PyGetSetDef queue_getset[] = {
     {"records", queue_records, NULL, NULL, NULL},
+    {"max_records", queue_max_records, NULL, NULL, NULL},
+    {"max_bytes", queue_max_bytes, NULL, NULL, NULL},
     {"length", queue_length, NULL, NULL, NULL},
     {"admitted", queue_admitted, NULL, NULL, NULL},
     {"admission", queue_admission, NULL, NULL, NULL},

@@ -245,8 +245,8 @@ class Intake:
     def _set_admission(self, now: float, *, is_limited: bool) -> None:
         popped, waiting, length, kinds = self._queue.counts()
         came = popped + waiting + kinds[_REFUSED] + kinds[_EVICTED]
-        # Of records as large as those that wait, the bytes allow no more than so many.
-        capacity = min(self.store.queue_capacity, self.store.max_bytes * waiting // max(1, length))
+        # What is held behind the queue leaves it that much; of records as large as those that wait.
+        capacity = min(self._queue.max_records, self._queue.max_bytes * waiting // max(1, length))
         if self._admission.tick(now, came=came, backlog=waiting, capacity=capacity, is_limited=is_limited):
             self.store.admit_from(self._admission.threshold)
 

@@ -37,7 +37,8 @@ _HIGH: Final = int(Priority.HIGH)
 class Queue:
     """Records by priority.
 
-    records, length: how many wait, and their bytes. admitted: how many were queued; the next one gets this order.
+    records, length: how many wait, and their bytes; max_records, max_bytes: the bounds. admitted: how many were queued;
+    the next one gets this order.
     A ``kind`` is the index of a count: ``kinds`` of them, of which ``full`` counts what a full queue evicts,
     ``refused`` what the admission threshold refuses, ``closed`` what comes after ``close``, and ``failed`` what has no
     priority or what no memory is left for. ``summary`` adds up what is evicted and what is refused.
@@ -50,7 +51,7 @@ class Queue:
     ) -> None:
         self._kinds, self._full, self._refused, self._closed = kinds, full, refused, closed
         self._failed, self._summary = failed, summary
-        self._max_records = self._max_bytes = NEVER
+        self.max_records = self.max_bytes = NEVER
         self.is_closed = False
         self.restart()
 
@@ -133,7 +134,7 @@ class Queue:
             priority, order = record.priority, self.admitted
             records, length, admitted = self.records + 1, self.length + record.length, order + 1
             of_priority = self._lengths[priority] + record.length
-            if records > self._max_records or length > self._max_bytes:
+            if records > self.max_records or length > self.max_bytes:
                 self._make_room(record)
                 continue
             queue = self._queues[priority]
@@ -167,12 +168,12 @@ class Queue:
                     return False
                 # One is enough, as nearly always.
                 left = self.length - queue[0].length + record.length
-                if left <= self._max_bytes and self.records <= self._max_records:
+                if left <= self.max_bytes and self.records <= self.max_records:
                     return True
                 break
         above = record.priority + 1
         higher = sum([len(queue) for queue in self._queues[above:]])
-        return higher < self._max_records and sum(self._lengths[above:]) + record.length <= self._max_bytes
+        return higher < self.max_records and sum(self._lengths[above:]) + record.length <= self.max_bytes
 
     def _evict(self) -> None:
         """The oldest of the lowest priority."""
@@ -252,11 +253,11 @@ class Queue:
 
     def resize(self, max_records: int, max_bytes: int, /) -> None:
         """Hold no more than so much from now on; what is too much is evicted."""
-        self._max_records, self._max_bytes = max(0, max_records), max(0, max_bytes)
+        self.max_records, self.max_bytes = max(0, max_records), max(0, max_bytes)
         if not self._lock._is_owned():
             with self._lock:
                 self._move()
-                while self.records and (self.records > self._max_records or self.length > self._max_bytes):
+                while self.records and (self.records > self.max_records or self.length > self.max_bytes):
                     self._evict()
 
     def wake_when(self, records: int, length: int = NEVER, /) -> bool:

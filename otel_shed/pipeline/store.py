@@ -51,13 +51,12 @@ Shed = Callable[[Sequence[SpanRecord], DropReason | Fate], None]
 class Store(Protocol):
     """Holds what was popped from the queue, or a queue of its own.
 
-    queue_capacity: the most spans that may wait. max_bytes: the most that may be held. ready_spans, ready_bytes: what
+    queue_capacity: the most spans that may wait. ready_spans, ready_bytes: what
     the worker may take. held_bytes: of everything, what the worker has taken and not released included. is_streaming:
     whether the worker takes straight from the queue, and nothing has to be decided.
     """
 
     is_streaming: bool
-    max_bytes: int
 
     @property
     def queue_capacity(self) -> int: ...
