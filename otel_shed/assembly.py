@@ -115,6 +115,7 @@ class Assembly:
             decides_traces=max_batches is None,
             fills_in=FILLS_IN_SECONDS if queue_size is None and max_batches is None else 0.0,
             where=sender.where,
+            phase_changed=seen.phase_changed,
         )
 
         def store(shed: Shed, queue: Queue) -> Store:

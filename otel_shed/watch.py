@@ -117,6 +117,12 @@ class Seen:
         pipeline = self.pipeline()
         return 0 if pipeline is None else pipeline.intake.store.ready_spans
 
+    def phase_changed(self) -> None:
+        """Have the pipeline's threads look again; never waits."""
+        pipeline = self.pipeline()
+        if pipeline is not None:
+            pipeline.look_again()
+
     def __call__(self) -> FlowReading:
         pipeline = self.pipeline()
         if pipeline is None:

@@ -75,15 +75,14 @@ def test_never_more_than_there_may_be(
         end([span for _ in range(3) for span in trace()])
         now = stats()
         assert now.queue_capacity == max_queue_size
-        # A trace goes out whole, even if it is larger than the queue.
-        assert now.queued - now.undecided <= max(max_queue_size, len(trace()))
+        assert now.queued <= max_queue_size
         assert now.undecided == 0 or not max_batches
         assert 0.0 <= now.utilization <= 1.0
-        assert now.queued + now.in_flight <= 1000 + max_queue_size
     metrics = read(reader)
     assert metrics["otel.sdk.processor.span.queue.capacity"] == max_queue_size
-    assert 0 <= metrics["otel.sdk.processor.span.queue.size"] <= max_queue_size
-    assert metrics["otel.sdk.processor.span.queue.size"] == min(max_queue_size, now.queued - now.undecided)
+    # Decisions may go on meanwhile, which only ever let go of spans; more come in no longer.
+    assert stats().queued <= metrics["otel.sdk.processor.span.queue.size"] <= now.queued
+    assert now.queued > 0
     gate.set()
     provider.shutdown()
 

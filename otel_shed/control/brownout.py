@@ -64,12 +64,17 @@ class Brownout:
         enforcing: bool = True,
         interval: float = INTERVAL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        changed: Callable[[], None] | None = None,
     ) -> None:
-        """``enforcing`` False: phases are found and reported, and nobody is to act on them. interval: seconds."""
+        """``enforcing`` False: phases are found and reported, and nobody is to act on them. interval: seconds.
+
+        ``changed`` is called after each change of the phase, by the thread that found it: it must not wait.
+        """
         self.table = table or phase_table()
         self.enforcing = enforcing
         self._interval = interval
         self._clock = clock
+        self._changed = changed
         self._signals = Signals(signals, leave=self.table[Phase.DEGRADE].leave, clock=clock)
         self._forced: tuple[Phase, tuple[str, ...]] | None = None
         now = clock()
@@ -179,6 +184,8 @@ class Brownout:
             lock.release()
         if before.phase is not after.phase or before.forced is not after.forced:
             self._tell(before, after)
+            if self._changed is not None:
+                self._changed()
 
     def _look(self, now: float) -> BrownoutSnapshot:
         pressure = self._signals.read(now)

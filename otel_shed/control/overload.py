@@ -30,7 +30,7 @@ from otel_shed.control.signals.memory import ProcessMemory, cgroup_memory
 from otel_shed.control.signals.queue import DropRate, HeldBytes, IntakeFill, OverBudget
 from otel_shed.control.threshold import KEEP_ALL, ThresholdInForce, in_force
 from otel_shed.fork import begin_anew_after_fork
-from otel_shed.interruption import is_applications
+from otel_shed.interruption import EXHAUSTED, is_applications
 from otel_shed.log_limit import LogLimit
 from otel_shed.native import allocate_lock, allocate_rlock
 from otel_shed.pipeline.summary import Summary
@@ -57,6 +57,7 @@ class OverloadControl:
         self._levels = Levels(enter=config.enter_pressure, leave=config.leave_pressure)
         self._flows: tuple[Flow, ...] = ()
         self._flow_signals: dict[int, tuple[PressureSignal, ...]] = {}
+        self._followers: dict[int, Callable[[], None]] = {}
         self._heads: tuple[Head, ...] = ()
         self._change, self._refreshing = allocate_rlock(), allocate_lock()  # the first in a finalizer too
         self.meter = None if config.cpu_share is None else CpuMeter()
@@ -76,6 +77,7 @@ class OverloadControl:
             signals=(*self._own_signals(), *signals),
             enforcing=config.mode != "observe",
             clock=clock,
+            changed=self._phase_has_changed,
         )
         self._shed_log = ShedLog(calm=config.calm, enforcing=self.brownout.enforcing)
         self.summary = Summary()
@@ -123,11 +125,12 @@ class OverloadControl:
         decides_traces: bool = False,
         fills_in: float = 0.0,
         where: str = "the collector",
+        phase_changed: Callable[[], None] | None = None,
     ) -> Flow:
         """A flow for a new pipeline; ``remove_flow`` it when that is gone. ``where``, ``fills_in``: as in Flow.
 
         ``decides_traces``: the pipeline asks the flow's policy about whole traces; where none does, it is for the
-        samplers to keep to the budget.
+        samplers to keep to the budget. ``phase_changed`` is called after each change of the phase, and must not wait.
         """
         flow = Flow(
             read=read,
@@ -158,6 +161,8 @@ class OverloadControl:
         with self._change:
             self._flows = (*self._flows, flow)
             self._flow_signals[id(flow)] = signals
+            if phase_changed is not None:
+                self._followers[id(flow)] = phase_changed
             for signal in signals:
                 self.brownout.add_signal(signal)
         return flow
@@ -166,6 +171,7 @@ class OverloadControl:
         """Its signals count no longer; one that is not there is left alone."""
         with self._change:
             self._flows = tuple(kept for kept in self._flows if kept is not flow)
+            self._followers.pop(id(flow), None)
             for signal in self._flow_signals.pop(id(flow), ()):
                 self.brownout.remove_signal(signal)
 
@@ -188,6 +194,14 @@ class OverloadControl:
     def holds_traces(self) -> bool:
         """Whether local traces are held until they can be decided on whole: from OBSERVE on."""
         return self.brownout.enforcing and self.brownout.last_row.phase is not Phase.NORMAL
+
+    def _phase_has_changed(self) -> None:
+        """Have the pipelines act on it now: what gathers for a batch would wait for that otherwise."""
+        try:
+            for phase_changed in [*self._followers.values()]:
+                phase_changed()
+        except EXHAUSTED:  # each acts on it when it next wakes
+            pass
 
     def add_head(self, head: Head) -> None:
         """Have the decisions of a sampler count."""

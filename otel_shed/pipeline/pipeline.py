@@ -225,6 +225,11 @@ class Pipeline:
         self._is_forgotten = True
         self._worker.wake()
 
+    def look_again(self) -> None:
+        """Have our threads act on what has changed; starts none where nothing has come, and never waits."""
+        if self._worker.is_at_work:
+            self.intake.hasten()
+
     def _look_in(self, now: float) -> float | None:
         if self._is_forgotten:
             if not self._ending.run_apart(_FORGOTTEN_SECONDS):

@@ -44,6 +44,7 @@ def test_rows_are_those_of_stats(reader: InMemoryMetricReader, provider: MeterPr
     shedder.force_phase(Phase.SHED_OPTIONAL, "test")
     for name in ("GET /", "GET /", "POST /"):
         processor.on_end(ended_span(name))
+    assert processor.force_flush()
     expected = shedder.stats().summary
     assert [(row.name, row.count) for row in expected] == [("GET /", 2), ("POST /", 1)]
     for name, field in zip(NAMES, ("count", "errors", "total", "max"), strict=True):
