@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -12,8 +13,11 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from otel_shed import LoadShedder, Phase, ShedConfig, SheddingSpanExporter, Stats
+from otel_shed.pipeline.held import HeldTrace
+from otel_shed.pipeline.traces import Traces
 from otel_shed.testing.exporters import RecordingExporter
 from tests.conftest import ended_span
+from tests.launched import until
 
 SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 End = Callable[[list[ReadableSpan]], object]
@@ -125,3 +129,30 @@ def test_a_batch_larger_than_the_queue(gate: threading.Event) -> None:
     gate.set()
     assert exporter.force_flush()
     assert [span.name for span in inner.spans[1:]] == [str(number) for number in range(12, 20)]
+
+
+class Moving(OrderedDict[int, HeldTrace]):
+    """Traces one of which is decided on in the middle of each reading of the oldest."""
+
+    def values(self) -> Iterator[HeldTrace]:  # type: ignore[override]
+        oldest = iter(super().values())
+        del self[next(iter(self))]
+        return oldest
+
+
+def test_stats_are_read_while_traces_are_decided_on() -> None:
+    """A trace that goes in the middle of a reading, which takes no lock for it, does not fail that."""
+    shedder = LoadShedder(ShedConfig(memory_limit_bytes=2**50))
+    processor = shedder.span_processor(RecordingExporter())
+    shedder.force_phase(Phase.OBSERVE)
+    for _ in range(100):
+        processor.on_end(*orphan())
+    until(lambda: shedder.stats().undecided == 100)
+    store = processor._pipeline.intake.store
+    assert isinstance(store, Traces)
+    held = store._undecided.traces
+    store._undecided.traces = Moving(held)
+    assert shedder.stats().queued == 100
+    store._undecided.traces = held
+    assert processor.force_flush()
+    processor.shutdown()

@@ -10,6 +10,7 @@ is remembered, all goes out or nothing; what is held is bounded, and ``shed`` is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from otel_shed.outcome import DropReason
@@ -97,6 +98,7 @@ class Traces:
         self._ready.restart()
         self._decided.restart()
         self._kept = 0
+        self._held_since = math.inf
         # Traces whose first span has an order below this one are to be decided on now.
         self._decides_before = 0
         # Up to this order the queue may have held records against a threshold.
@@ -142,7 +144,13 @@ class Traces:
 
     @property
     def held_since(self) -> float:
-        return min([self._ready.since, *[trace.began for trace in (self._undecided.oldest,) if trace is not None]])
+        # Read without the ledger too, by who must not wait: then it may be of a moment ago.
+        try:
+            oldest = self._undecided.oldest
+            self._held_since = min(self._ready.since, math.inf if oldest is None else oldest.began)
+        except (KeyError, RuntimeError, StopIteration):  # a trace has come or gone in the middle
+            pass
+        return self._held_since
 
     @property
     def fill(self) -> float:
