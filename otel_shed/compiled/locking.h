@@ -23,6 +23,7 @@
 static inline PyObject *held_member(PyObject *owner, PyObject *const *member)
 {
     PyObject *held;
+    (void)owner; /* where there is the interpreter lock */
     Py_BEGIN_CRITICAL_SECTION(owner);
     held = Py_XNewRef(*member);
     Py_END_CRITICAL_SECTION();
