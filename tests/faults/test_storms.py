@@ -16,7 +16,7 @@ from tests.faults.storms import SHEDDING, Storm, collector, ended, program
 
 CAPACITY = 250
 STORM, CALM = (2_500, 10.0), (100, 17.0)
-VARIABLES = {"OTEL_BSP_MAX_QUEUE_SIZE": "1024", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "256"}
+VARIABLES = {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "256"}
 # What fills at the storm's beginning, before anything is known of the collector.
 FIRST = 5.0
 

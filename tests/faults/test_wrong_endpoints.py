@@ -43,7 +43,7 @@ def test_a_web_page_loses_the_batch(headers: dict[str, str], caplog: pytest.LogC
     """The flush says so, the request is not made again, and one line says what was found at which URL."""
     flushed, lost, lines, url = exported(Answer(body=PAGE, headers=headers), caplog)
     assert (flushed, lost) == (False, 10)
-    (line,) = [line for line in lines if "HTML" in line]
+    (line,) = [line for line in lines if "HTML" in line and "spans lost" in line]
     assert f'200: an HTML page, "It works!", at {url}, where a collector was expected' in line
 
 
@@ -64,7 +64,7 @@ def test_a_redirect_loses_the_batch(caplog: pytest.LogCaptureFixture) -> None:
     """One line says from where to where, and that it is not followed."""
     flushed, lost, lines, url = exported(Answer(status=308, headers={"Location": "/elsewhere"}), caplog)
     assert (flushed, lost) == (False, 10)
-    (line,) = [line for line in lines if "redirect" in line]
+    (line,) = [line for line in lines if "redirect" in line and "spans lost" in line]
     elsewhere = url.replace("/v1/traces", "/elsewhere")
     assert f"308: a redirect, which is not followed, from {url} to {elsewhere}" in line
 
