@@ -66,6 +66,10 @@ class Batches:
     def follow(self, now: float) -> bool:
         return False
 
+    def drain(self, most: int) -> list[SpanRecord]:
+        """None: batches do not pass the queue."""
+        return []
+
     def add_all(self, records: Sequence[SpanRecord], now: float) -> None:
         """A batch like any other."""
         self.add(records)

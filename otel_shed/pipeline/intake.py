@@ -203,7 +203,7 @@ class Intake:
             return self._rests_until - now
         began, drained, ready = self._cpu_clock(), 0, store.ready_spans
         while True:
-            records = self._queue.pop(STEP)[0] if store.takes_in else []
+            records = store.drain(STEP)
             if records:
                 drained += len(records)
                 self._ledger.pop(len(records))

@@ -89,6 +89,9 @@ class Store(Protocol):
     def follow(self, now: float) -> bool:
         """Do as the control wants; whether the queue is to be drained in here."""
 
+    def drain(self, most: int) -> list[SpanRecord]:
+        """Up to ``most`` records of the queue, to be held now."""
+
     def add_all(self, records: Sequence[SpanRecord], now: float) -> None:
         """Hold these records; ``now`` in seconds."""
 

@@ -168,6 +168,18 @@ class Traces:
             self.hold(not self.is_holding, now)
         return not self.is_streaming
 
+    def drain(self, most: int) -> list[SpanRecord]:
+        """Up to ``most`` records of the queue; while nothing new is held, no more than there is room for."""
+        if not self.takes_in:
+            return []
+        if self.is_holding:
+            return self._queue.pop(most)[0]
+        # What more would come would only push out what is ready, though it may wait in the queue.
+        bounds = self.bounds
+        spans, length = bounds.max_waiting - bounds.waiting, bounds.max_length - bounds.length
+        records = self._queue.pop(min(most, spans), length)[0] if spans > 0 and length > 0 else []
+        return records or self._queue.pop(1)[0]
+
     def add_all(self, records: Sequence[SpanRecord], now: float) -> None:
         """Records that were popped; ``now`` in seconds of the shedder's clock."""
         bounds, ready = self.bounds, self._ready

@@ -311,6 +311,20 @@ def test_asks_for_a_wake_up_by_bytes_too() -> None:
     assert woken == [3]
 
 
+def test_what_may_wait_in_the_queue_is_not_pushed_out_behind_it() -> None:
+    """Once traces are held no more, those of late spans still remembered: as many wait as may, and none is dropped."""
+    calls = Calls(capacity=2, policy=shed_all)
+    calls.holds = True
+    calls.end(1)
+    calls.intake.decide()
+    calls.holds = False
+    calls.end(2)
+    calls.intake.decide()
+    assert not calls.intake.store.is_streaming
+    account = calls.ledger.account()
+    assert (account.queued, account.dropped) == (2, {DropReason.OVER_BUDGET: 1})
+
+
 def test_what_is_behind_the_queue_fills_a_batch_too() -> None:
     """Spans that were drained before traces went straight through again count for the batch that is waited for."""
     calls = Calls()
