@@ -28,6 +28,7 @@ from otel_shed import (
     Priority,
     ShedConfig,
     SheddingSpanExporter,
+    SheddingSpanProcessor,
     Stats,
 )
 from otel_shed.control.threshold import adjusted_count, parse_ot, read_ot
@@ -73,6 +74,10 @@ class Program:
             meter_provider=meter_provider,
         )
         self.processor = self.shedder.span_processor()
+        assert isinstance(self.processor, SheddingSpanProcessor)
+        self._pipeline = self.processor._pipeline
+        # Processor time too is moved by the case alone: it makes no difference how fast the machine decides.
+        self._pipeline.intake._cpu_clock = self.clock
         self.provider.add_span_processor(self.processor)
         self.tracer = self.provider.get_tracer("parity")
 
@@ -102,6 +107,16 @@ class Program:
         names = [span.name for span in self.exporter.spans]
         self.exporter.batches.clear()
         return names
+
+    def decide(self) -> None:
+        """Have all looked at that has ended, which the threads behind the queue do within some milliseconds."""
+        with self._pipeline.ledger.lock:
+            self._pipeline.intake._decide()
+
+    def decided(self) -> Stats:
+        """The stats once all has been looked at that has ended."""
+        self.decide()
+        return self.stats()
 
     def stats(self) -> Stats:
         stats = self.shedder.stats()
@@ -248,10 +263,13 @@ def test_l10(make: Make) -> None:
     program.shedder.force_phase(Phase.DEGRADE)
     for _ in range(3):
         program.end("low", "low")
+        assert program.decided().queued == 0
     program.shedder.force_phase(Phase.SHED_OPTIONAL)
     for _ in range(5):
         program.end("normal")
+        assert program.decided().queued == 0
     program.shedder.force_phase(Phase.NORMAL)
+    program.decide()
     for number in range(9):
         program.end(f"number {number}")
     stats = program.stats()
@@ -279,7 +297,7 @@ def test_l11(make: Make) -> None:
         Phase.SHED_OPTIONAL, Action.RETAIN_SUMMARY_ONLY, 0.8, ("ledger", "maintenance"), program.clock(), True
     )
     program.end_one_of_each()
-    stats = program.stats()
+    stats = program.decided()
     assert (stats.phase, stats.pressure, stats.reasons) == (Phase.SHED_OPTIONAL, 0.8, ("ledger", "maintenance"))
     assert (stats.summarized, stats.dropped) == (2, {})
 
@@ -334,7 +352,7 @@ def test_l15(make: Make) -> None:
         return program.tracer.start_span("work", set_span_in_context(parent) if parent else None)
 
     def exported() -> tuple[int, int, int]:
-        stats = program.stats()
+        stats = program.decided()
         return stats.queued, stats.exported, stats.summarized
 
     # What fails last takes all with it that ended before.
@@ -366,15 +384,16 @@ def test_l15(make: Make) -> None:
     for _ in range(1000):
         start(start()).end()
         assert program.stats().queued <= 64
+        assert program.decided().queued <= 64
     assert program.arrived() == []
     assert exported() == (0, 4, 1004)
 
 
 def queued(program: Program, collector: Collector, count: int) -> None:
     """Have so many spans queued and one more in flight, from fewer or from more."""
-    while program.stats().queued < count:
+    while program.decided().queued < count:
         program.end()
-    while program.stats().queued > count:
+    while program.decided().queued > count:
         collector.answer()
         collector.wait_until_called()
 
@@ -450,6 +469,7 @@ class Storm:
             self.program.clock.advance(0.1)
             for _ in range(traces_per_second // 10):
                 self._trace()
+                self.program.decide()
             self._collect()
             phase = self.program.shedder.brownout().phase
             if not self.phases or self.phases[-1] is not phase:
@@ -555,10 +575,13 @@ def test_d5(make: Make) -> None:
     stats = program.stats()
     assert (stats.phase is Phase.NORMAL, stats.sample_probability) == (False, 1.0)
     assert stats.reasons == ("intake_fill", "drop_rate")
+    # Now that traces are held, they have seven eighths of the room: the rest is for what comes.
+    stats = program.decided()
+    assert (stats.queued, stats.in_flight, stats.dropped) == (3, 2, {"queue_full": 2, "over_budget": 1})
     collector.shutdown()
     assert program.processor.force_flush()
     stats = program.stats()
-    assert (stats.exports_attempted, stats.exports_succeeded, stats.exported) == (3, 3, 6)
+    assert (stats.exports_attempted, stats.exports_succeeded, stats.exported) == (3, 3, 5)
 
 
 def test_d8(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -587,10 +610,13 @@ def test_d8(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(7):
         program.end()
     assert program.stats().dropped == {"queue_full": 3}
-    assert program.later().phase is Phase.DEGRADE
     assert read("otel_shed.held", "otel_shed.state") == {"queued": 4, "in_flight": 2}
     assert read("otel.sdk.processor.span.queue.size", "") == read("otel.sdk.processor.span.queue.capacity", "")
     assert read("otel.sdk.processor.span.queue.size", "") == {None: 4}
+    assert program.later().phase is Phase.DEGRADE
+    program.decide()  # traces are held, which have seven eighths of the room
+    assert read("otel_shed.held", "otel_shed.state") == {"queued": 3, "in_flight": 2}
+    assert read("otel_shed.spans", "otel_shed.outcome")["over_budget"] == 1
     assert read("otel_shed.spans", "otel_shed.outcome")["queue_full"] == 3
     active = {phase.value: int(phase is Phase.DEGRADE) for phase in Phase}
     assert read("otel_shed.phase", "otel_shed.phase") == active
@@ -598,8 +624,8 @@ def test_d8(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     assert read("otel_shed.probability", "") == {None: program.stats().sample_probability}
     collector.shutdown()
     assert program.processor.force_flush()
-    assert read("otel_shed.spans", "otel_shed.outcome")["exported"] == 6
-    assert read("otel.sdk.processor.span.processed", "error.type") == {None: 6, "queue_full": 3}
+    assert read("otel_shed.spans", "otel_shed.outcome")["exported"] == 5
+    assert read("otel.sdk.processor.span.processed", "error.type") == {None: 5, "queue_full": 3, "over_budget": 1}
     out = program.shedder.sampler(ALWAYS_OFF)
     provider = TracerProvider(sampler=out, shutdown_on_exit=False, meter_provider=meters)
     provider.get_tracer("parity").start_span("left out").end()

@@ -22,10 +22,14 @@ class BatchProcessorFacade:
 
     def __init__(self, processor: SheddingSpanProcessor) -> None:
         self._processor = processor
-        self._max_queue_size = processor.config.max_queue_size
         self._schedule_delay_millis = processor.config.schedule_delay_millis
         self._max_export_batch_size = processor.config.max_export_batch_size
         self._export_timeout_millis = processor.config.export_timeout_millis
+
+    @property
+    def _max_queue_size(self) -> int:
+        # What is in force: where nothing is set, the configuration leaves it to the exporter.
+        return self._processor.stats().queue_capacity
 
     def emit(self, span: ReadableSpan) -> None:
         """As on_end, for spans that have no context to tell whether they are sampled."""
