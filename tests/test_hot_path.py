@@ -44,6 +44,7 @@ from otel_shed.testing.exporters import RecordingExporter
 from otel_shed.testing.transport import ScriptedTransport
 from tests.conftest import ended_span
 from tests.handling import handling
+from tests.interpreter import IS_FREE_THREADED
 from tests.otlp.encoders import compiled_only, everything
 from tests.otlp.made_spans import CONTEXT, RESOURCE, SCOPE, bounded, made_span, spans
 from tests.otlp.test_compiled import HOSTILE, KEYS, ODD_FIELDS, hostile_attributes, made_of
@@ -753,6 +754,13 @@ def test_nothing_is_left_behind(exporter: Callable[[], SpanExporter], priority: 
     run(60)
     gc.collect()
     grown = sys.getallocatedblocks() - blocks
+    for _ in range(10):
+        if abs(grown) < 60 or not IS_FREE_THREADED:  # without the lock, what is freed may be given back later
+            break
+        blocks = sys.getallocatedblocks()
+        run(60)
+        gc.collect()
+        grown = sys.getallocatedblocks() - blocks
     assert [sys.getrefcount(thing) for thing in shared] == references
     assert abs(grown) < 60  # one block a span, or a batch, would be more
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import sys
-import sysconfig
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from otel_shed import compiled
 from otel_shed.otlp.encode import encode_public
 from otel_shed.otlp.proof import encode_span
 from otel_shed.record import PlainSpanRecord, Priority, ScopeGroup, SpanRecord, record_class
+from tests.interpreter import IS_FREE_THREADED
 from tests.otlp.made_spans import made_span
 
 CLASSES = {"plain": PlainSpanRecord, "in use": SpanRecord}
@@ -116,7 +116,7 @@ def test_the_compiled_record_is_small_and_not_walked_over() -> None:
     """It takes no part in garbage collection, is smaller than the plain one, and refuses numbers that do not fit."""
     record = SpanRecord(*FIELDS.values())
     assert not gc.is_tracked(record)
-    assert sys.getsizeof(record) <= (168 if sysconfig.get_config_var("Py_GIL_DISABLED") else 152)
+    assert sys.getsizeof(record) <= (168 if IS_FREE_THREADED else 152)
     for name, value in (
         ("trace_id", 1 << 128),
         ("trace_id", -1),

@@ -48,10 +48,25 @@ typedef struct {
 
 extern PyType_Spec record_spec;
 
+/* Give a record, which nobody has seen yet, to no thread in particular; returns it. Without the interpreter lock an object
+ * is its maker's, and when another thread gives it up last, it stays until its maker runs Python code again: an idle
+ * thread would keep the memory of all the spans that it has ended. */
+static inline SpanRecord *record_of_all(SpanRecord *record)
+{
+#if defined(Py_GIL_DISABLED) && defined(_Py_REF_MERGED)
+    PyObject *object = (PyObject *)record;
+    object->ob_tid = 0;
+    object->ob_ref_local = 0;
+    object->ob_ref_shared = _Py_REF_SHARED(1, _Py_REF_MERGED);
+#endif
+    return record;
+}
+
 /* A record whose numbers are 0 and whose objects are missing: the caller puts all of them in before anybody sees it. */
 static inline SpanRecord *record_new(PyTypeObject *type)
 {
-    return (SpanRecord *)type->tp_alloc(type, 0);
+    SpanRecord *record = (SpanRecord *)type->tp_alloc(type, 0);
+    return record == NULL ? NULL : record_of_all(record);
 }
 
 /* Let go of what it refers to; any may be missing. */
@@ -76,7 +91,7 @@ static inline SpanRecord *record_with(PyTypeObject *type, const SpanRecord *draf
     *record = *draft;
     record->own_size = size;
     memcpy(record->own, body, (size_t)size);
-    return (SpanRecord *)PyObject_Init((PyObject *)record, type);
+    return record_of_all((SpanRecord *)PyObject_Init((PyObject *)record, type));
 }
 
 #endif

@@ -6,6 +6,7 @@ import pytest
 
 from otel_shed.compiled import PURE_PYTHON, extension
 from tests.faults.delivered import run, value_of
+from tests.interpreter import IS_FREE_THREADED
 
 IMPLEMENTATIONS = ["plain"] if extension is None else ["plain", "compiled"]
 
@@ -20,6 +21,8 @@ def test_nothing_escapes_and_nothing_is_uncounted(kind: str, entry: str, impleme
     that could catch it. The span has not ended for us then.
     """
     if kind == "memory":
+        if IS_FREE_THREADED:
+            pytest.skip("failing allocations crash the interpreter (3.13.5), whatever it runs")
         testing = pytest.importorskip("_testcapi")
         if not hasattr(testing, "set_nomemory"):
             pytest.skip("no failing allocations here")

@@ -24,6 +24,7 @@ from otel_shed.otlp.encode import EncodeError, Encoder, encode_public, wrap_span
 from otel_shed.otlp.encode_compiled import attributes_compiled, compiled_encoder, encode_compiled
 from otel_shed.otlp.proof import attributes_in_public
 from otel_shed.record import PlainSpanRecord, Priority
+from tests.interpreter import IS_FREE_THREADED
 from tests.otlp.encoders import compiled_only, every_encoder, everything
 from tests.otlp.made_spans import CONTEXT, RESOURCE, SCOPE, bounded, made_span, message, spans
 
@@ -468,6 +469,13 @@ def test_encoding_leaves_nothing_behind(encoder: Encoder) -> None:
     run(60)
     gc.collect()
     grown = sys.getallocatedblocks() - blocks
+    for _ in range(10):
+        if abs(grown) < 60 or not IS_FREE_THREADED:  # without the lock, what is freed may be given back later
+            break
+        blocks = sys.getallocatedblocks()
+        run(60)
+        gc.collect()
+        grown = sys.getallocatedblocks() - blocks
     assert [sys.getrefcount(thing) for thing in shared] == references
     assert abs(grown) < 60  # one block an encoding, or a batch, would be more
 
