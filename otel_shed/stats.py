@@ -108,6 +108,7 @@ def read_stats(
     total: dict[str, Any] = dict.fromkeys((*_COUNTS, "queue_capacity", "queued_bytes", "undecided"), 0)
     healthy, lossy = True, False
     for pipeline in pipelines:
+        pipeline.intake.settle()  # before the ledger is entered, in which it does nothing
         account, undecided = pipeline.ledger.read(partial(_account_of, pipeline))
         dropped.update({reason.value: count for reason, count in account.dropped.items()})
         for name in _COUNTS:
@@ -130,7 +131,7 @@ def read_stats(
 
 
 def _account_of(pipeline: Pipeline) -> tuple[Account, int]:
-    return pipeline.account(), pipeline.intake.store.undecided_spans
+    return pipeline.ledger.account(), pipeline.intake.store.undecided_spans
 
 
 def _of_control(control: OverloadControl, flows: Sequence[Flow], samplers: Sequence[AdaptiveSampler]) -> dict[str, Any]:

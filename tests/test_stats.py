@@ -168,3 +168,20 @@ def test_the_age_of_the_oldest_span(clock: FakeClock) -> None:
     gate.set()
     assert processor.force_flush()
     assert shedder.stats().oldest_seconds == 0.0
+
+
+def test_a_batch_that_came_while_a_thread_was_in_the_ledger_is_counted() -> None:
+    """It waits for that thread to hold it; a reading of the statistics does so first."""
+    gate = threading.Event()
+    exporter = SheddingSpanExporter(RecordingExporter(gate=gate), max_batches=10)
+    pipeline = exporter._pipeline
+    pipeline.intake._wake = None  # no thread of ours comes by
+    with pipeline.ledger.lock:
+        other = threading.Thread(target=exporter.export, args=([ended_span()],))
+        other.start()
+        other.join(10)
+    assert pipeline.intake.waiting_batches == 1
+    assert (exporter.stats().ended, exporter.stats().queued) == (1, 1)
+    gate.set()
+    pipeline.intake._wake = pipeline._wake
+    exporter.shutdown()
