@@ -28,6 +28,7 @@ from otel_shed.testing.exporters import RecordingExporter
 from otel_shed.testing.transport import ScriptedTransport
 from tests.conftest import ended_span
 from tests.control.spans import span
+from tests.interpreter import IS_FREE_THREADED
 
 # The machine's own memory is not to press.
 ALONE = ShedConfig(memory_limit_bytes=2**50)
@@ -48,6 +49,7 @@ def test_a_program_sees_the_stock_processor() -> None:
     assert (exporter.shutdowns, exporter.flushes) == (1, 2)  # one of them at the shutdown
 
 
+@pytest.mark.skipif(IS_FREE_THREADED, reason="a span that another thread gives up is there until its maker goes on")
 def test_what_has_been_exported_is_not_held_while_the_exporter_flushes() -> None:
     """However long that takes: its bytes count as free by then."""
     exported: list[weakref.ref[ReadableSpan]] = []

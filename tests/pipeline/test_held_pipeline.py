@@ -23,6 +23,7 @@ from otel_shed.pipeline.worker import Worker
 from otel_shed.record import SpanRecord
 from otel_shed.stats import read_stats
 from otel_shed.testing.clock import FakeClock
+from tests.interpreter import IS_FREE_THREADED
 from tests.pipeline.made_records import made_record
 from tests.pipeline.scripted_sender import ScriptedSender
 from tests.pipeline.test_pipeline import Stall
@@ -178,7 +179,8 @@ def test_while_the_sender_hangs_what_is_held_is_bounded_and_decided() -> None:
             pipeline.admit(made(number << 49 | 1, span_id, parent_id=span_id // 2))
             store = pipeline.intake.store
             assert isinstance(store, Traces)
-            assert store.bounds.spans <= 40
+            with pipeline.ledger.lock:
+                assert store.bounds.spans <= 40
     stall.go_on.set()
     assert pipeline.flush(10.0)
     names = [name.split(".")[0] for batch in sender.sent for name in batch]
@@ -187,6 +189,7 @@ def test_while_the_sender_hangs_what_is_held_is_bounded_and_decided() -> None:
     assert (stats.exported, stats.dropped) == (len(names), {"over_budget": 404 - len(names)})
 
 
+@pytest.mark.skipif(IS_FREE_THREADED, reason="the threads that a child has not go on; tests/faults has real forks")
 def test_a_child_begins_anew() -> None:
     """What the parent held, in the queue and behind it, is ``fork``."""
     pipeline = make_pipeline(HeldSender(), holding())
