@@ -23,7 +23,7 @@ STANDING = 1 / 4
 DRAIN_SECONDS = 2.0
 # What a record took counts for so long.
 MEMORY_SECONDS = 1.0
-# Below this share hardly a trace would be whole enough to say anything; as OTEL_SHED_MIN_PROBABILITY.
+# Some traces are always admitted, so that rates and thresholds go on being measured.
 LEAST_PROBABILITY = 0.001
 
 

@@ -108,7 +108,7 @@ class Intake:
         try:
             if self._settle_batches():
                 self._call_worker()
-        except EXHAUSTED:  # it has come: who comes next holds it
+        except EXHAUSTED:  # the batch has arrived: the next caller holds it
             pass
 
     def book(self, fate: Fate | DropReason, count: int = 1) -> None:
@@ -116,7 +116,7 @@ class Intake:
         self._ledger.book(fate, count)
 
     def tell(self) -> None:
-        """So much waits that a consumer wants to know."""
+        """Wake a consumer: as much waits as it asked for."""
         try:
             self._queue.wake_when(NEVER)
             (self._call_decisions if self._is_worker_away else self._call_worker)()

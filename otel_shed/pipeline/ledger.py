@@ -49,7 +49,7 @@ class Account:
 KINDS: Final[tuple[Fate | DropReason, ...]] = (*Fate, *DropReason)
 KIND: Final[Mapping[Fate | DropReason, int]] = {fate: kind for kind, fate in enumerate(KINDS)}
 _Read = TypeVar("_Read")
-# Who interrupted a push, and so holds up whoever pops in the ledger, waits for the ledger no longer than this.
+# A signal handler that interrupted a push holds up the thread that pops: it waits for the ledger no longer than this.
 _INTERRUPTED_SECONDS: Final = 0.05
 _NONE_LOST: Final = b"\xff" * 8
 _UNSAMPLED, _SUMMARIZED, _WOULD_HAVE_SHED = map(KIND.__getitem__, Fate)

@@ -108,7 +108,7 @@ def _on_sigterm(signum: int, frame: FrameType | None) -> None:
             pipeline.put_off(again)
             return
     if not all(pipeline.can_wait_here() for pipeline in pipelines):
-        # The signal came in the middle of something short on this very thread, such as a sweep: let that end.
+        # The signal came in the middle of a short step on this very thread, such as a push: let that end.
         try:
             start_thread(name="otel-shed-signal", target=partial(_after_a_moment, again))
             return

@@ -5,7 +5,7 @@ record moves and is counted in one step, so ``counts()`` balances at every readi
 or bytes than its bounds. A full queue evicts the oldest record of the lowest priority. A record that would not fit
 beside those of higher priority is evicted itself, and costs no other its place.
 
-The plain class appends each push to ``_arrivals``, which is one step of the interpreter. Whoever holds the small lock
+The plain class appends each push to ``_arrivals``, which is one step of the interpreter. The thread with the small lock
 then moves all arrivals; nobody waits for it. A signal handler or a finalizer that pushes in the middle of a push leaves
 its record there too, and the push that it interrupted moves it. A step calls nothing: the interpreter lets signal
 handlers and other threads in where something is called and where a loop begins again, and nowhere else. What a step
